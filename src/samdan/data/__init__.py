@@ -1,0 +1,1 @@
+"""From files to training shards: reading, cleaning, deduplication, selection, mixing."""

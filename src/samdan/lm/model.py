@@ -1,0 +1,210 @@
+"""Models: loading, starting from random weights, adapters, precision, export."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from samdan.lm.attention import NAME as ATTENTION
+from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.tokenizer import load_tokenizer
+from samdan.records import DataError, EnvironmentFailure
+from samdan.recipe import Architecture, Lora
+
+
+def load_model(path: str, revision: str | None = None, quantize: str = "none") -> Any:
+    """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
+
+    Never runs code that comes with the model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    extra: dict[str, Any] = {}
+    if quantize != "none":
+        extra["quantization_config"] = _quantization(quantize)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision,
+            dtype=torch.float32,
+            attn_implementation=ATTENTION,
+            trust_remote_code=False,
+            **extra,
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"base.path: cannot load a model from '{path}': {_first_line(error)}") from None
+
+
+def _quantization(bits: str) -> Any:
+    try:
+        import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        raise EnvironmentFailure(
+            f"lora.quantize: '{bits}' needs bitsandbytes: pip install 'samdan[quant]'"
+        ) from None
+    if not torch.cuda.is_available():
+        raise EnvironmentFailure(f"lora.quantize: '{bits}' needs a CUDA GPU, and there is none")
+    from transformers import BitsAndBytesConfig
+
+    if bits == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def scratch_model(shape: Architecture, tokenizer: Any, seed: int) -> Any:
+    """A Qwen2-architecture model with random weights that depend on the seed alone."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        num_key_value_heads=shape.num_key_value_heads or shape.num_attention_heads,
+        intermediate_size=shape.intermediate_size or shape.hidden_size * 8 // 3 // 16 * 16,
+        tie_word_embeddings=shape.tie_word_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        max_position_embeddings=shape.max_position_embeddings,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation=ATTENTION,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Qwen2ForCausalLM(config)
+
+
+def fit_embeddings(model: Any, tokenizer: Any, seed: int) -> bool:
+    """Adds rows for tokens beyond the model's vocabulary; padded vocabularies already have them."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= rows:
+        return False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+    return True
+
+
+def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> Any:
+    """Adapters on the linear layers; rows of special tokens that are new to the model train too."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if spec.quantize != "none":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    target = spec.target_modules
+    config = LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=target if isinstance(target, str) else list(target),
+        trainable_token_indices=list(new_tokens) or None,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def merged(model: Any) -> Any:
+    """The model with its adapters merged into the weights."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_turn: bool) -> str:
+    """Writes Hugging Face layout (safetensors) and returns the hash of the weights."""
+    if stop_at_turn:
+        set_stop_tokens(chat, model)
+    model.save_pretrained(folder, safe_serialization=True)
+    chat.tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, "utf-8")
+    return weights_hash(folder)
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 over config and weights of a local model folder, independent of how it is sharded."""
+    digest = hashlib.sha256()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config.pop("transformers_version", None)
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    where = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), "pt") as opened:
+            where.update(dict.fromkeys(opened.keys(), file))
+    for name in sorted(where):
+        with safe_open(str(where[name]), "pt") as opened:
+            tensor = opened.get_tensor(name)
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def load_chat(path: str, revision: str | None = None) -> ChatFormat:
+    return ChatFormat(load_tokenizer(path, revision))
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@functools.cache
+def bf16_is_fast(device_type: str) -> bool:
+    """Whether bf16 matrix products beat fp32's here; measured, since emulated bf16 is 20x slower."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    times = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(256, 1024, dtype=dtype)
+        b = torch.ones(1024, 1024, dtype=dtype)
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            a @ b
+            best = min(best, time.perf_counter() - start)
+        times[dtype] = best
+    return times[torch.bfloat16] < 0.7 * times[torch.float32]
+
+
+def head_and_embeddings(model: nn.Module) -> tuple[set[int], set[int]]:
+    """ids of the parameters of the input embeddings and of the output head."""
+    inner: Any = model
+    embeddings = {id(p) for p in inner.get_input_embeddings().parameters()}
+    output = inner.get_output_embeddings()
+    head = {id(p) for p in output.parameters()} if output is not None else set()
+    return embeddings, head
+
+
+_INSTRUCT_NAME = re.compile(r"(?i)(?:^|[-_/ .])(instruct|chat|it|sft|dpo|rlhf|assistant)(?:$|[-_/ .])")
+
+
+def looks_instructed_by_name(path: str) -> str | None:
+    """The part of a model's name or card that says it is instruction-tuned."""
+    match = _INSTRUCT_NAME.search(Path(path).name if Path(path).exists() else path)
+    if match:
+        return f"its name contains '{match.group(1)}'"
+    card = Path(path) / "README.md"
+    if card.is_file():
+        text = card.read_text("utf-8", errors="replace")
+        if re.search(r"(?im)^\s*-\s*(conversational|instruct|chat)\s*$", text):
+            return "its model card is tagged conversational"
+        if re.search(r"(?i)instruction[- ]tuned\s+model\b", text[:3000]):
+            return "its model card calls it instruction-tuned"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

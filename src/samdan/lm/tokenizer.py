@@ -1,0 +1,92 @@
+"""Tokenizers: loading them, training one from text, and the hash that identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from samdan.records import DataError
+
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+# Words with their leading space, digits one by one, runs of punctuation, white space: Qwen2's
+# split, restated.
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> Any:
+    """A fast tokenizer from a folder or the Hub; a bare vocab.json and merges.txt are Qwen2's kind."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    folder = Path(path)
+    if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
+        vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
+        lines = (folder / "merges.txt").read_text("utf-8").splitlines()
+        merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
+    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise DataError(f"{path}: its tokenizer has no fast (tokenizers) form, which samdan needs")
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+    """A byte-level BPE of ``vocab_size`` tokens in all, with ChatML's special tokens."""
+    tokenizer = _byte_level(models.BPE())
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_OF_TEXT, TURN_START, TURN_END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return _wrap(tokenizer)
+
+
+def _byte_level(model: Any) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _wrap(tokenizer: Tokenizer) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        clean_up_tokenization_spaces=False,
+    )
+    wrapped.add_special_tokens({"additional_special_tokens": [TURN_START, TURN_END]})
+    return wrapped
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Identifies what the tokenizer does to text and conversations."""
+    state = tokenizer.backend_tokenizer.to_str() + str(tokenizer.chat_template) + str(tokenizer.eos_token)
+    return hashlib.sha256(state.encode()).hexdigest()
+
+
+def text_encoder(tokenizer: Any) -> Tokenizer:
+    """A copy of the tokenizer to which special tokens typed inside a text are text."""
+    encoder: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    encoder.encode_special_tokens = True
+    encoder.no_padding()
+    encoder.no_truncation()
+    return encoder

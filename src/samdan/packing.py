@@ -1,0 +1,83 @@
+"""Lengths to bins: which records share a forward pass. Integers only, no tensors, no files.
+
+Packing fills micro-batches; it never changes which records make an optimizer step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Indices of ``lengths`` in bins of at most ``capacity``, by the best-fit-decreasing heuristic.
+
+    A length above the capacity gets a bin of its own. Deterministic: ties go to the lower index.
+    About a million lengths per second: open bins are kept by free space, and the tightest one that
+    fits is found as the lowest set bit of an integer.
+    """
+    bins: list[list[int]] = []
+    by_space: list[list[int]] = [[] for _ in range(capacity + 1)]
+    spaces = 0  # bit s is set when a bin with s free places is open
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        length = lengths[index]
+        if length > capacity:
+            bins.append([index])
+            continue
+        fitting = spaces >> length
+        if fitting:
+            space = length + (fitting & -fitting).bit_length() - 1
+            chosen = by_space[space].pop()
+            if not by_space[space]:
+                spaces ^= 1 << space
+        else:
+            space, chosen = capacity, len(bins)
+            bins.append([])
+        bins[chosen].append(index)
+        left = space - length
+        if left:
+            by_space[left].append(chosen)
+            spaces |= 1 << left
+    return bins
+
+
+def pieces_of(length: int, max_length: int) -> list[tuple[int, int]]:
+    """A document of ``length`` tokens as (start, length) pieces of at most ``max_length``."""
+    return [(start, min(max_length, length - start)) for start in range(0, length, max_length)]
+
+
+def deal(lengths: Sequence[int], hands: int) -> list[list[int]]:
+    """Indices dealt to ``hands`` processes: equal counts (within one), similar sums, deterministic."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    dealt: list[list[int]] = [[] for _ in range(hands)]
+    for position, index in enumerate(order):  # boustrophedon: 0 1 2 2 1 0 0 1 2 ...
+        lap, seat = divmod(position, hands)
+        dealt[seat if lap % 2 == 0 else hands - 1 - seat].append(index)
+    return [sorted(hand) for hand in dealt]
+
+
+def micro_batches(lengths: Sequence[int], capacity: int, hands: int = 1) -> list[list[list[int]]]:
+    """The records of one optimizer step as micro-batches, per process.
+
+    Every process gets the same number of micro-batches; missing ones are empty and weigh nothing.
+    """
+    dealt = deal(lengths, hands)
+    packed = [
+        [[hand[i] for i in chosen] for chosen in best_fit_decreasing([lengths[j] for j in hand], capacity)]
+        for hand in dealt
+    ]
+    most = max(len(bins) for bins in packed)
+    return [bins + [[] for _ in range(most - len(bins))] for bins in packed]
+
+
+def interleave(counts: Sequence[int]) -> list[int]:
+    """Source numbers in an order in which every prefix holds each source in proportion.
+
+    The largest-remainder sequence: after k items, source s has within one of ``k * counts[s] / n``.
+    """
+    total = sum(counts)
+    keyed = [
+        ((2 * position + 1) / (2 * count), source)
+        for source, count in enumerate(counts)
+        for position in range(count)
+    ]
+    return [source for _, source in sorted(keyed)] if total else []

@@ -1,0 +1,75 @@
+"""HTML that cannot be injected into: text becomes ``Html`` only through ``text`` or ``tag``.
+
+``Html`` is a type of its own, so that mypy refuses a plain string where markup is expected.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from typing import NewType
+
+Html = NewType("Html", str)
+Attribute = str | int | float | bool | None
+
+NOTHING = Html("")
+VOID = frozenset({"br", "col", "link", "meta"})
+
+# Characters that do not show, or that reorder or overwrite what stands beside them: C1 controls,
+# soft hyphen, zero-width and bidi characters, line separators, Hangul fillers, lone surrogates
+# (which UTF-8 cannot even encode), interlinear marks, tags. The joiners of emoji (U+200C, U+200D)
+# and variation selectors stay: text that people write needs them.
+_HIDDEN = re.compile(
+    "[\u0080-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
+    "\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
+_CONTROLS_OF_BLOCK = {
+    code: shown for code, shown in _CONTROLS.items() if chr(code) not in ("\n", "\t")
+}
+
+
+def one_line(value: object) -> str:
+    """A value as one line of text, every invisible or control character made visible."""
+    return _named(str(value).translate(_CONTROLS))
+
+
+def many_lines(value: object) -> str:
+    """The same for running text, in which line breaks and tabs mean something."""
+    return _named(str(value).replace("\r\n", "\n").translate(_CONTROLS_OF_BLOCK))
+
+
+def text(value: object) -> Html:
+    return Html(html.escape(one_line(value)))
+
+
+def prose(value: object, limit: int = 6000) -> Html:
+    """Running text from data; what is cut is counted where it is cut."""
+    whole = str(value)
+    shown = html.escape(many_lines(whole[:limit]))
+    rest = len(whole) - limit
+    return Html(f"{shown} \u2026 (+{rest:,})" if rest > 0 else shown)
+
+
+def tag(element: str, *children: Html, **attributes: Attribute) -> Html:
+    """An element; ``cls`` is ``class``, underscores are hyphens, None and False leave one out."""
+    opened = "".join(_attribute(name, value) for name, value in attributes.items())
+    if element in VOID:
+        return Html(f"<{element}{opened}>")
+    return Html(f"<{element}{opened}>{''.join(children)}</{element}>")
+
+
+def join(parts: Iterable[Html], between: Html = NOTHING) -> Html:
+    return Html(between.join(parts))
+
+
+def _attribute(name: str, value: Attribute) -> str:
+    if value is None or value is False:
+        return ""
+    name = "class" if name == "cls" else name.replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{text(value)}"'
+
+
+def _named(value: str) -> str:
+    return _HIDDEN.sub(lambda found: f"\u27e8U+{ord(found[0]):04X}\u27e9", value)
