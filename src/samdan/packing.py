@@ -40,6 +40,30 @@ def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]
     return bins
 
 
+def best_fit_in_order(lengths: Sequence[int], capacity: int, open_bins: int = 16) -> list[list[int]]:
+    """Bins filled in the order given, each record into the tightest of the last open bins.
+
+    For blocks of training text: unlike a sort by length, neighbours stay a random sample, so that a
+    block does not hold only long or only short documents. Bins come out in the order of opening.
+    """
+    bins: list[list[int]] = []
+    open_: list[tuple[int, int]] = []  # (space left, bin)
+    for index, length in enumerate(lengths):
+        fitting = [slot for slot in open_ if slot[0] >= length]
+        if fitting:
+            slot = min(fitting)
+            open_.remove(slot)
+        else:
+            if len(open_) == open_bins:
+                open_.remove(min(open_))
+            slot = (max(capacity, length), len(bins))
+            bins.append([])
+        bins[slot[1]].append(index)
+        if slot[0] > length:
+            open_.append((slot[0] - length, slot[1]))
+    return bins
+
+
 def pieces_of(length: int, max_length: int) -> list[tuple[int, int]]:
     """A document of ``length`` tokens as (start, length) pieces of at most ``max_length``."""
     return [(start, min(max_length, length - start)) for start in range(0, length, max_length)]

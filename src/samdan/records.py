@@ -5,6 +5,7 @@ Everything here is plain Python: frozen dataclasses without behaviour, importabl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -90,11 +91,15 @@ class EvalResult:
     numerators: tuple[float, ...]
     denominators: tuple[float, ...]
     higher_is_better: bool
+    exponential: bool = False  # the metric is e to the power of the ratio: a perplexity
 
     @property
     def value(self) -> float:
         total = sum(self.denominators)
-        return sum(self.numerators) / total if total else float("nan")
+        if not total:
+            return float("nan")
+        ratio = sum(self.numerators) / total
+        return math.exp(min(ratio, 700.0)) if self.exponential else ratio
 
 
 Interval = tuple[float, float]

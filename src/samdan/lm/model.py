@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -186,24 +185,6 @@ def head_and_embeddings(model: nn.Module) -> tuple[set[int], set[int]]:
     output = inner.get_output_embeddings()
     head = {id(p) for p in output.parameters()} if output is not None else set()
     return embeddings, head
-
-
-_INSTRUCT_NAME = re.compile(r"(?i)(?:^|[-_/ .])(instruct|chat|it|sft|dpo|rlhf|assistant)(?:$|[-_/ .])")
-
-
-def looks_instructed_by_name(path: str) -> str | None:
-    """The part of a model's name or card that says it is instruction-tuned."""
-    match = _INSTRUCT_NAME.search(Path(path).name if Path(path).exists() else path)
-    if match:
-        return f"its name contains '{match.group(1)}'"
-    card = Path(path) / "README.md"
-    if card.is_file():
-        text = card.read_text("utf-8", errors="replace")
-        if re.search(r"(?im)^\s*-\s*(conversational|instruct|chat)\s*$", text):
-            return "its model card is tagged conversational"
-        if re.search(r"(?i)instruction[- ]tuned\s+model\b", text[:3000]):
-            return "its model card calls it instruction-tuned"
-    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -31,9 +31,18 @@ class Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities [N], fp32, of ``batch.targets_N``."""
+        logits_NV = self._logits(batch)
+        targets = batch.targets_N.to(logits_NV.device)
+        return -nn.functional.cross_entropy(logits_NV.float(), targets, reduction="none")
+
+    def likeliest(self, batch: Batch) -> Tensor:
+        """The likeliest token [N] at every predicted position."""
+        return self._logits(batch).argmax(-1)
+
+    def _logits(self, batch: Batch) -> Tensor:
         device = self.device
         with self._precision(device):
-            logits_NV = self.model(
+            logits: Tensor = self.model(
                 input_ids=batch.tokens_T[None].to(device),
                 position_ids=batch.positions_T[None].to(device),
                 use_cache=False,
@@ -41,9 +50,8 @@ class Scorer(nn.Module):
                 # its logits (scaling, soft caps) stays right.
                 logits_to_keep=batch.rows_N.to(device),
                 layout=batch.layout.to(device),
-            ).logits[0]
-        targets = batch.targets_N.to(device)
-        return -nn.functional.cross_entropy(logits_NV.float(), targets, reduction="none")
+            ).logits
+        return logits[0]
 
     def _precision(self, device: torch.device) -> Any:
         if not self.bf16:

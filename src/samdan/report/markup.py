@@ -44,6 +44,11 @@ def text(value: object) -> Html:
     return Html(html.escape(one_line(value)))
 
 
+def figure(shown: str) -> Html:
+    """A number that was put into words, with the minus sign that type has for it."""
+    return text(shown.replace("-", "\u2212"))
+
+
 def prose(value: object, limit: int = 6000) -> Html:
     """Running text from data; what is cut is counted where it is cut."""
     whole = str(value)

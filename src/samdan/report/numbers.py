@@ -45,7 +45,7 @@ def places(values: Iterable[float | None], changes: Iterable[float | None] = ())
 def fixed(value: float | None, decimals: int, signed: bool = False) -> str:
     if value is None:
         return DASH
-    if value and abs(value) < 10.0**-decimals / 2 or abs(value) >= 1e15:
+    if (value and abs(value) < 10.0**-decimals / 2) or abs(value) >= 1e15:
         return f"{value:+.1e}" if signed else f"{value:.1e}"
     return f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
 

@@ -1,11 +1,11 @@
-"""What a report says: changes and their verdicts, token balances, and the answer to "can I ship it".
+"""What a report says: changes and verdicts, token balances, the answer to "can I ship it".
 
 Both the page and the terminal summary are written from here, so that they cannot disagree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,9 +44,15 @@ class Change:
 
     @property
     def size(self) -> float:
-        """Relative to the larger of the two values: comparable between metrics, never infinite."""
+        """How much of the value has changed for certain: the end of the interval nearest zero.
+
+        Relative to the larger of the two values, so that it compares between metrics and a tiny
+        score that doubles within its noise does not outshine a large and certain change.
+        """
         largest = max(abs(self.old or 0.0), abs(self.new or 0.0))
-        return abs(self.delta or 0.0) / largest if largest else 0.0
+        if self.low is None or self.high is None or not largest:
+            return 0.0
+        return min(abs(self.low), abs(self.high)) / largest
 
     @property
     def decimals(self) -> int:
@@ -206,51 +212,49 @@ def costs(report: Report) -> list[Change]:
 def overall(report: Report) -> Overall:
     """Did it work, and can it be shipped: a level, a title, and the reasons in order of weight."""
     every = stages(report)
-    done = [stage for stage in every if stage.get("status") == "done"]
-    broken = [s for s in every if s.get("status") == "failed" or gate_failed(s)]
-    unbalanced = off_balance(report)
-    measured = any(changes(stage) for stage in every)
-    gates = [gate for stage in every for gate in verdicts(stage, "gates")]
+    broken = any(stage.get("status") == "failed" or gate_failed(stage) for stage in every)
+    unfinished = not every or any(stage.get("status") != "done" for stage in every)
+    reasons = tuple(_reasons(report))
+    if broken or report.get("status") == "stopped":
+        return Overall("bad", "verdict.bad", reasons)
+    if unfinished or report.get("status") != "done":
+        return Overall("open", "verdict.open", reasons)
+    if not any(map(changes, every)) or not any(verdicts(stage, "gates") for stage in every):
+        return Overall("care", "verdict.unproven", reasons)
+    if costs(report) or off_balance(report):
+        return Overall("care", "verdict.care", reasons)
+    return Overall("good", "verdict.good", reasons)
+
+
+def _reasons(report: Report) -> Iterator[Reason]:
+    every = stages(report)
+    done = sum(stage.get("status") == "done" for stage in every)
+    yield from _broken(every)
+    if done < len(every) or not every:
+        yield Reason("why.progress", {"done": str(done), "all": str(len(every))})
+    judged = sum(len(verdicts(stage, "gates")) for stage in every)
+    if judged and not any(map(gate_failed, every)):
+        yield Reason("why.gates", {"n": str(judged)})
+    elif done and not judged:
+        yield Reason("why.no_gates", {})
     worse = costs(report)
-    reasons = _broken(broken)
-    if len(done) < len(every) or not every:
-        reasons.append(Reason("why.progress", {"done": str(len(done)), "all": str(len(every))}))
-    if not broken and gates:
-        reasons.append(Reason("why.gates", {"n": str(len(gates))}))
-    elif not broken and done:
-        reasons.append(Reason("why.no_gates", {}))
     if worse:
         named = ", ".join(f"{c.metric} ({c.shown})" for c in worse[:3])
-        key = "why.worse" if len(worse) <= 3 else "why.worse_many"
-        reasons.append(Reason(key, {"metrics": named, "n": str(len(worse))}))
+        more = "why.worse" if len(worse) <= 3 else "why.worse_many"
+        yield Reason(more, {"metrics": named, "n": str(len(worse))})
     elif done:
-        reasons.append(Reason("why.not_worse" if measured else "why.unmeasured", {}))
+        measured = any(map(changes, every))
+        yield Reason("why.not_worse" if measured else "why.unmeasured", {})
+    unbalanced = off_balance(report)
     if unbalanced:
-        reasons.append(Reason("why.unbalanced", {"sources": ", ".join(unbalanced)}))
-    proven = measured and bool(gates)
-    level = _level(report, bool(broken), len(done) < len(every) or not every)
-    if level != "good":
-        return Overall(level, f"verdict.{level}", tuple(reasons))
-    if not proven:
-        return Overall("care", "verdict.unproven", tuple(reasons))
-    if worse or unbalanced:
-        return Overall("care", "verdict.care", tuple(reasons))
-    return Overall("good", "verdict.good", tuple(reasons))
+        yield Reason("why.unbalanced", {"sources": ", ".join(unbalanced)})
 
 
-def _level(report: Report, broken: bool, unfinished: bool) -> Level:
-    if broken or report.get("status") == "stopped":
-        return "bad"
-    return "open" if unfinished or report.get("status") != "done" else "good"
-
-
-def _broken(found: Iterable[Stage]) -> list[Reason]:
-    reasons = []
-    for stage in found:
+def _broken(every: Iterable[Stage]) -> Iterator[Reason]:
+    for stage in every:
         name = str(stage.get("name"))
-        names = ", ".join(str(v.get("rule")) for v in fired(verdicts(stage, "gates")))
+        rules = ", ".join(str(gate.get("rule")) for gate in fired(verdicts(stage, "gates")))
         if gate_failed(stage):
-            reasons.append(Reason("why.gate_failed", {"stage": name, "gates": names or "?"}))
-        else:
-            reasons.append(Reason("why.stage_failed", {"stage": name}))
-    return reasons
+            yield Reason("why.gate_failed", {"stage": name, "gates": rules or "?"})
+        elif stage.get("status") == "failed":
+            yield Reason("why.stage_failed", {"stage": name})

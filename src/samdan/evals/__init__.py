@@ -1,0 +1,1 @@
+"""Evaluation: scoring by log-likelihood, greedy generation, intervals."""

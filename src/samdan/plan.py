@@ -1,0 +1,229 @@
+"""A recipe to its steps: what has to be done, what each step reads, and why one is done again.
+
+Pure: the shell hands in fingerprints and outputs of finished steps. The identity of a step is a hash
+of the recipe fields that change its result and of the outputs of the steps before it; two runs with
+equal identities need the step once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from samdan.recipe import AnyStage, DpoStage, Recipe, ScratchBase, Source, gates_of
+from samdan.records import RecipeError
+
+# Bumped when the same inputs lead to other results: old results are then made again.
+VERSION = 1
+# Fields of a stage that change how it is watched, not what it computes.
+_WATCHING = frozenset(
+    "name data logging_steps save_steps eval_steps save_total_limit rules gates max_bad_rows "
+    "max_truncated heldout kind adapts_to".split()
+)
+_PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do. ``reads``: steps whose output it uses; ``fields``: what it takes from the recipe."""
+
+    name: str  # "cpt/train", "cpt/prepare/handbook"
+    verb: str
+    stage: str
+    reads: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+def steps(recipe: Recipe, fingerprints: Mapping[str, str], until: str | None = None) -> tuple[Step, ...]:
+    """All steps in order. ``fingerprints``: of the files behind every path of the recipe.
+
+    Data are prepared before anything is trained, so that bad rows are found before time is spent.
+    """
+    if until is not None:
+        recipe.stage(until)
+    wanted = _until([stage.name for stage in recipe.stages], until)
+    chosen = [stage for stage in recipe.stages if stage.name in wanted]
+    base = recipe.base.stage() if isinstance(recipe.base, ScratchBase) else None
+    planned = [_tokenizer_step(recipe, fingerprints)]
+    if base is not None:
+        planned += [*_data_steps(recipe, base, fingerprints), _scratch_step(recipe, base)]
+    else:
+        planned.append(Step("base/load", "load", "base", ("base/tokenizer",), _base_fields(recipe, fingerprints)))
+    for stage in chosen:
+        planned += _data_steps(recipe, stage, fingerprints)
+    heldout = [s.name for s in planned if s.verb == "prepare"]
+    planned.append(_evaluate_step(recipe, "base", parent_step(recipe, None), heldout, fingerprints))
+    previous: str | None = None
+    for stage in chosen:
+        planned += _training_steps(recipe, stage, previous, heldout, fingerprints)
+        previous = stage.name
+    return tuple(planned)
+
+
+def parent_step(recipe: Recipe, stage: str | None) -> str:
+    """The step whose output is the model of a stage, or of the base."""
+    if stage is not None:
+        return f"{stage}/train"
+    return "base/train" if isinstance(recipe.base, ScratchBase) else "base/load"
+
+
+def parent_stage(recipe: Recipe, stage: str) -> str | None:
+    """The stage before, or None for the base."""
+    names = [s.name for s in recipe.stages]
+    position = names.index(stage)
+    return names[position - 1] if position else None
+
+
+def components(step: Step, outputs: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """Everything that the step's result depends on, by name. Needs the outputs of what it reads."""
+    own = {f"recipe: {key}": value for key, value in step.fields.items()}
+    read = {f"result of {name}": outputs[name] for name in step.reads}
+    return {"samdan": VERSION, "step": step.verb, "seed": seed} | own | read
+
+
+def identity(parts: Mapping[str, Any]) -> str:
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def why_stale(parts: Mapping[str, Any], before: Mapping[str, Any] | None) -> str | None:
+    """Why a step has to be done (again): None when nothing changed since it was done."""
+    if before is None:
+        return "not done yet"
+    changed = []
+    for key in sorted(parts.keys() | before.keys()):
+        old, new = before.get(key), parts.get(key)
+        if json.dumps(old, sort_keys=True, default=str) == json.dumps(new, sort_keys=True, default=str):
+            continue
+        changed.append(_difference(key, old, new))
+    return "; ".join(changed) or None
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    if key.startswith(("result of ", "recipe: files")):
+        return f"{key.removeprefix('recipe: ')} changed"
+    return f"{key} was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _until(names: Sequence[str], until: str | None) -> set[str]:
+    return set(names if until is None else names[: names.index(until) + 1])
+
+
+def _tokenizer_step(recipe: Recipe, fingerprints: Mapping[str, str]) -> Step:
+    spec = recipe.base.tokenizer
+    fields: dict[str, Any] = {"tokenizer": spec.model_dump(mode="json") if spec else None}
+    if not isinstance(recipe.base, ScratchBase):
+        fields |= {"base": recipe.base.path, "revision": recipe.base.revision}
+        fields["files of base"] = fingerprints.get(recipe.base.path)
+    if spec is not None and spec.vocab_size is not None:
+        paths = tuple(dict.fromkeys(_location(s) for _, s in tokenizer_sources(recipe)))
+        fields["files"] = [fingerprints.get(path) for path in paths]
+    elif spec is not None and spec.path is not None:
+        fields["files"] = fingerprints.get(spec.path)
+    return Step("base/tokenizer", "tokenizer", "base", (), fields)
+
+
+def tokenizer_sources(recipe: Recipe) -> list[tuple[AnyStage, Source]]:
+    """What a new tokenizer is trained on: the text of the base's and the CPT stages' sources."""
+    return [(stage, source) for stage, source in recipe.sources() if stage.kind == "cpt"]
+
+
+def _base_fields(recipe: Recipe, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    base = recipe.base
+    if isinstance(base, ScratchBase):
+        raise RecipeError("a base from scratch is trained, not loaded")
+    return {"base": base.path, "revision": base.revision, "files": fingerprints.get(base.path)}
+
+
+def _data_steps(recipe: Recipe, stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]:
+    dumped = stage.model_dump(mode="json")
+    prepares = []
+    for source in stage.data:
+        fields: dict[str, Any] = {key: dumped[key] for key in _PREPARING}
+        fields |= source.model_dump(mode="json", exclude={"weight", "role", "path"})
+        fields["files"] = fingerprints.get(_location(source))
+        name = f"{stage.name}/prepare/{source.label}"
+        prepares.append(Step(name, "prepare", stage.name, ("base/tokenizer",), fields, source.label))
+    mixing = {
+        "weights": {s.label: [s.role, s.weight] for s in stage.data},
+        "num_train_epochs": stage.num_train_epochs,
+        "max_steps": stage.max_steps,
+        "max_length": stage.max_length,
+        "units_per_step": stage.units_per_step,
+        "replay_share": getattr(stage, "replay_share", None),
+    }
+    reads = tuple(step.name for step in prepares)
+    return [*prepares, Step(f"{stage.name}/mix", "mix", stage.name, reads, mixing)]
+
+
+def _numbers(stage: AnyStage) -> dict[str, Any]:
+    """The fields that change what training computes."""
+    return {k: v for k, v in stage.model_dump(mode="json").items() if k not in _WATCHING}
+
+
+def _scratch_step(recipe: Recipe, base: AnyStage) -> Step:
+    assert isinstance(recipe.base, ScratchBase)
+    fields = _numbers(base) | {"scratch": recipe.base.scratch.model_dump(mode="json")}
+    return Step("base/train", "train", "base", ("base/tokenizer", "base/mix"), fields)
+
+
+def _training_steps(
+    recipe: Recipe,
+    stage: AnyStage,
+    previous: str | None,
+    heldout: Sequence[str],
+    fingerprints: Mapping[str, str],
+) -> list[Step]:
+    parent = parent_step(recipe, previous)
+    reads: tuple[str, ...] = ("base/tokenizer", parent, f"{stage.name}/mix")
+    planned = []
+    if isinstance(stage, DpoStage):
+        name = f"{stage.name}/reference"
+        keyed = {"max_length": stage.max_length, "precision": stage.precision}
+        planned.append(Step(name, "reference", stage.name, reads, keyed))
+        reads = (*reads, name)
+    train = Step(f"{stage.name}/train", "train", stage.name, reads, _numbers(stage))
+    evaluate = _evaluate_step(recipe, stage.name, train.name, heldout, fingerprints)
+    before = f"{previous or 'base'}/evaluate"
+    gates = {"gates": [gate.model_dump(mode="json") for gate in gates_of(stage)]}
+    gate = Step(
+        f"{stage.name}/gate", "gate", stage.name, (evaluate.name, before, "base/evaluate"), gates
+    )
+    return [*planned, train, evaluate, gate]
+
+
+def _evaluate_step(
+    recipe: Recipe, stage: str, model: str, heldout: Sequence[str], fingerprints: Mapping[str, str]
+) -> Step:
+    tasks = [task.model_dump(mode="json") for task in recipe.evaluate]
+    fields = {
+        "evaluate": tasks,
+        "samples": list(recipe.samples),
+        "files": [fingerprints.get(task["path"]) for task in tasks],
+    }
+    return Step(f"{stage}/evaluate", "evaluate", stage, (model, *heldout), fields)
+
+
+def _location(source: Source) -> str:
+    return source.path or f"hub:{source.hub}@{source.revision}"
+
+
+def locations(recipe: Recipe) -> list[str]:
+    """Every path (or ``hub:`` address) whose content the steps depend on."""
+    found = [_location(source) for _, source in recipe.sources()]
+    found += [task.path for task in recipe.evaluate]
+    spec = recipe.base.tokenizer
+    if spec is not None and spec.path is not None:
+        found.append(spec.path)
+    if not isinstance(recipe.base, ScratchBase):
+        found.append(recipe.base.path)
+    return list(dict.fromkeys(found))

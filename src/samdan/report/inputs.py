@@ -1,0 +1,159 @@
+"""What went in and what comes out: token accounting per source, and sample answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from samdan.report.charts import bars
+from samdan.report.evidence import section, stage_heading
+from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.numbers import DASH, mapping, number, sequence, whole
+from samdan.report.overview import KINDS
+from samdan.report.reading import Balance, Report, Stage, balance, sources, stages, total
+from samdan.report.table import Cell, column, table
+from samdan.report.words import known, say
+
+OPEN_SAMPLES, MOST_SAMPLES = 4, 40
+PARTS = ("in", "repeated", "trained", "masked", "dropped")
+
+
+def data(report: Report) -> Html:
+    counted = [stage for stage in stages(report) if sources(stage)]
+    if not counted:
+        return section("data", tag("p", say("data.none"), cls="soft"))
+    how = tag("p", say("data.how"), cls="soft small")
+    swatches = (
+        tag("span", tag("span", cls=f"swatch f-{part}", aria_hidden="true"), say(part))
+        for part in PARTS
+    )
+    return section("data", how, tag("p", *swatches, cls="legend"), *map(_stage_data, counted))
+
+
+def _stage_data(stage: Stage) -> Html:
+    found = {str(name): mapping(source) for name, source in sources(stage).items()}
+    accounts = {name: balance(source) for name, source in found.items()}
+    longest = max(max(map(sum, _parts(account))) for account in accounts.values())
+    columns = (
+        column("source", "head"),
+        column("flow", "bar wide bare"),
+        *(column(part, "num") for part in PARTS),
+        column("adds", "num"),
+    )
+    rows = [_row(name, found[name], accounts[name], longest) for name in found]
+    off = any(account.off not in (None, 0.0) for account in accounts.values())
+    warning = tag("p", say("adds.warning"), cls="bad", role="alert") if off else NOTHING
+    parts = (
+        stage_heading(stage),
+        warning,
+        table(say("data"), columns, rows),
+        _stage_dropped(stage),
+    )
+    return join(parts)
+
+
+def _row(
+    name: str, source: Mapping[str, Any], account: Balance, longest: float
+) -> list[Html | Cell]:
+    incoming, outgoing = _parts(account)
+    cells = [list(zip((f"f-{part}" for part in names), sizes, strict=True))
+             for names, sizes in ((PARTS[:2], incoming), (PARTS[2:], outgoing))]  # fmt: skip
+    role = (
+        tag("span", known("role", source["role"]), cls="small") if source.get("role") else NOTHING
+    )
+    return [
+        join((tag("bdi", text(name)), role, _records(source))),
+        bars(name, cells, longest),
+        *(_count(source, part) for part in PARTS[:4]),
+        join((figure(whole(account.dropped)), _why(source.get("dropped")))),
+        _adds(account),
+    ]
+
+
+def _parts(account: Balance) -> tuple[Sequence[float], Sequence[float]]:
+    incoming = (account.given or 0.0, account.repeated)
+    return incoming, (account.trained or 0.0, account.masked, account.dropped)
+
+
+def _count(source: Mapping[str, Any], part: str) -> Html:
+    return figure(whole(number(source.get(part))))
+
+
+def _adds(account: Balance) -> Html | Cell:
+    if account.off is None:
+        return text(DASH)
+    if account.off:
+        gap = figure(f"{account.off:+,.0f}")
+        return Cell(tag("b", text("\u2717 "), say("adds.no", n=gap), cls="bad"), "warn")
+    return tag("span", text("\u2713 "), say("adds.yes"), cls="good")
+
+
+def _records(source: Mapping[str, Any]) -> Html:
+    given, dropped = number(source.get("records_in")), total(source.get("records_dropped"))
+    if given is None:
+        return NOTHING
+    parts = [tag("span", say("records", n=text(whole(given))))]
+    if dropped:
+        reasons = _why(source.get("records_dropped"), "span")
+        lost = join((say("records.dropped", n=text(whole(dropped))), text(" "), reasons))
+        parts.append(tag("span", lost))
+    return tag("span", *parts, cls="small dots")
+
+
+def _why(dropped: object, around: str = "div") -> Html:
+    """``reason n`` for every reason, the largest first."""
+    reasons = [(str(name), number(count) or 0.0) for name, count in mapping(dropped).items()]
+    ordered = sorted((pair for pair in reasons if pair[1]), key=lambda pair: -pair[1])
+    if not ordered:
+        return NOTHING
+    listed = text(", ".join(f"{name} {whole(count)}" for name, count in ordered))
+    return tag("span", text("("), listed, text(")"), cls="small" if around == "div" else None)
+
+
+def _stage_dropped(stage: Stage) -> Html:
+    """What was dropped, where it is more than what the sources say."""
+    dropped = mapping(stage.get("tokens")).get("dropped")
+    if total(dropped) == sum(balance(mapping(one)).dropped for one in sources(stage).values()):
+        return NOTHING
+    reasons = _why(dropped, "span")
+    if not reasons:
+        return NOTHING
+    return tag("p", say("stage.dropped"), text(" "), reasons, cls="soft small")
+
+
+def samples(report: Report) -> Html:
+    every = [mapping(sample) for sample in sequence(report.get("samples"))]
+    if not every:
+        return section("samples", tag("p", say("samples.none"), cls="soft"))
+    kinds = {str(stage.get("name")): str(stage.get("kind")) for stage in stages(report)}
+    shown = [_sample(sample, kinds) for sample in every[:MOST_SAMPLES]]
+    rest = shown[OPEN_SAMPLES:]
+    folded = tag("details", tag("summary", say("samples.more", n=text(len(rest)))), *rest)
+    left = len(every) - len(shown)
+    note = tag("p", say("samples.left", n=text(left)), cls="soft") if left else NOTHING
+    return section("samples", *shown[:OPEN_SAMPLES], folded if rest else NOTHING, note)
+
+
+def _sample(sample: Mapping[str, Any], kinds: Mapping[str, str]) -> Html:
+    label = tag("span", say("prompt"), cls="soft small")
+    asked = tag("p", _written(sample.get("prompt")), cls="asked", dir="auto")
+    answers = tag("dl", *_answers(mapping(sample.get("answers")), kinds), cls="answers")
+    return tag("div", label, asked, answers, cls="card sample")
+
+
+def _answers(answers: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Html]:
+    for name, answer in answers.items():
+        heading = say("base") if name == "base" else tag("bdi", text(name))
+        kind = kinds.get(str(name), "")
+        yield tag(
+            "div",
+            tag("dt", heading),
+            tag("dd", _written(answer), dir="auto"),
+            cls=kind if kind in KINDS else None,
+        )
+
+
+def _written(value: object) -> Html:
+    if value is None:
+        return text(DASH)
+    return prose(value) if str(value) else tag("span", say("empty"), cls="soft")

@@ -1,0 +1,210 @@
+"""The first screen: did it work, what did it cost, can it be shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.numbers import Both, amount, duration, fixed, mapping, number, sequence, whole
+from samdan.report.reading import (
+    Change,
+    Reason,
+    Report,
+    Stage,
+    all_tokens,
+    changes,
+    fired,
+    gate_failed,
+    overall,
+    stages,
+    strongest,
+    throughput,
+    tokens_seen,
+    verdicts,
+)
+from samdan.report.words import both, known, say
+
+LOOKS = {"done": "good", "failed": "bad", "stopped": "bad", "running": "open", "preempted": "care"}
+MARKS = {"good": "\u2713", "care": "!", "bad": "\u2717", "open": "\u2026"}
+KINDS = ("cpt", "sft", "dpo")
+
+
+def header(report: Report) -> Html:
+    tools = tag(
+        "div",
+        tag("button", say("language"), type="button", data_do="language"),
+        tag("button", say("theme"), type="button", data_do="theme"),
+        cls="tools",
+    )
+    name = tag("h1", tag("bdi", text(report.get("name"))))
+    facts = [status(report.get("status"))]
+    if number(report.get("seed")) is not None:
+        facts.append(tag("span", say("seed", n=text(report["seed"])), cls="soft small"))
+    return tag("header", name, *facts, tools)
+
+
+def status(value: object) -> Html:
+    return tag("span", known("status", value), cls=f"pill {LOOKS.get(str(value), '')}".strip())
+
+
+def verdict(report: Report) -> Html:
+    found = overall(report)
+    title = tag(
+        "p",
+        tag("span", text(MARKS[found.level]), cls="mark", aria_hidden="true"),
+        say(found.title),
+        cls=f"title {found.level}",
+    )
+    reasons = tag("ul", *(tag("li", sentence(reason)) for reason in found.reasons))
+    said = report.get("message")
+    message = tag("p", prose(said), cls="said", dir="auto") if said else NOTHING
+    return tag("div", title, reasons, message, cls=f"verdict {found.level}", role="status")
+
+
+def sentence(reason: Reason) -> Html:
+    return say(reason.key, **{name: text(value) for name, value in reason.values.items()})
+
+
+def numbers(report: Report) -> Html:
+    """What it cost, in one row."""
+    gates = [gate for stage in stages(report) for gate in verdicts(stage, "gates")]
+    passed = len(gates) - len(fired(gates))
+    looks = "" if passed == len(gates) else "bad"
+    ratio = tag("span", text(f"{passed} / {len(gates)}"), cls=looks or None)
+    retries = sum(max(0.0, (number(s.get("attempts")) or 1) - 1) for s in stages(report))
+    cells = [
+        ("gates.n", ratio if gates else say("gates.none")),
+        ("wall", spell(duration(number(report.get("wall_seconds"))))),
+        ("tokens", spell(amount(all_tokens(report)))),
+        ("rate", spell(amount(throughput(report)))),
+    ]
+    if retries:
+        cells.append(("retries", text(whole(retries))))
+    device = mapping(report.get("machine")).get("device")
+    if device:
+        cells.append(("device", text(device)))
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", say(key)), tag("dd", value)) for key, value in cells),
+        cls="kpis",
+    )
+
+
+def tiers(report: Report) -> Html:
+    """The stages as a stair that rises from the base model."""
+    every = stages(report)
+    shape = f"n{len(every)}" if len(every) <= 4 else "flat"
+    stair = tag("ol", *(tier(n, stage) for n, stage in enumerate(every, 1)), cls=f"stair {shape}")
+    heading = tag("h2", say("tiers"), cls="hide")
+    return tag("section", heading, stair, ground(report), id="tiers")
+
+
+def tier(index: int, stage: Stage) -> Html:
+    kind = hue(stage)
+    meaning = say(f"tier.{kind}") if kind in KINDS else text(stage.get("kind"))
+    head = tag(
+        "div",
+        tag("span", text(index), cls="kind"),
+        tag("bdi", text(stage.get("name")), cls="name"),
+        tag("span", meaning, cls="kind"),
+        status(stage.get("status")),
+        gate(stage),
+        cls="head",
+    )
+    long = tag("p", known("kind", stage.get("kind")), cls="soft small")
+    return tag("li", tag("div", head, long), *findings(stage), foot(stage), cls=f"card tier {kind}")
+
+
+def hue(stage: Stage) -> str:
+    kind = str(stage.get("kind"))
+    return kind if kind in KINDS else "other"
+
+
+def gate(stage: Stage) -> Html:
+    if gate_failed(stage):
+        return tag("span", text(MARKS["bad"] + " "), say("gate"), cls="pill bad")
+    if stage.get("gate") == "passed":
+        return tag("span", text(MARKS["good"] + " "), say("gate"), cls="pill good")
+    return tag("span", say("gate.missing"), cls="pill") if stage.get("gate") else NOTHING
+
+
+def findings(stage: Stage) -> Iterator[Html]:
+    """The strongest gain and the largest cost, each a sentence with its interval."""
+    found = changes(stage)
+    if not found:
+        key = "unmeasured" if stage.get("status") == "done" else "not.yet"
+        yield tag("p", say(key), cls="soft")
+        return
+    count = say("among", n=text(len(found)))
+    for direction, looks, some, none in (
+        ("better", "good", "gain.best", "gain.none"),
+        ("worse", "bad", "cost.worst", "cost.none"),
+    ):
+        best = strongest(found, "better" if direction == "better" else "worse")
+        if best:
+            yield tag("p", finding(best[0], some, looks), cls="line")
+        else:
+            yield tag("p", say(none), text(" "), count, cls="soft")
+
+
+def finding(change: Change, key: str, looks: str) -> Html:
+    places = change.decimals
+    symbol = "\u25b2" if looks == "good" else "\u25bc"
+    return join(
+        (
+            tag("span", text(symbol + " "), say(key), cls=f"{looks} small"),
+            tag("br"),
+            tag("b", tag("bdi", text(change.metric))),
+            text(" "),
+            tag("span", figure(fixed(change.old, places)), text(" \u2192 "), cls="nowrap"),
+            tag("span", figure(fixed(change.new, places)), cls="nowrap"),
+            text(" "),
+            tag("b", figure(change.shown), cls=looks),
+            text(" "),
+            tag("span", figure(change.interval), cls="soft nowrap"),
+        )
+    )
+
+
+def foot(stage: Stage) -> Html:
+    parts = []
+    if number(stage.get("seconds")) is not None:
+        parts.append(spell(duration(number(stage["seconds"]))))
+    if tokens_seen(stage) is not None:
+        parts.append(say("n.tokens", n=spell(amount(tokens_seen(stage)))))
+    if number(stage.get("tokens_per_second")) is not None:
+        parts.append(say("per.second", n=spell(amount(number(stage["tokens_per_second"])))))
+    if (number(stage.get("attempts")) or 0) > 1:
+        parts.append(say("tried", n=text(stage["attempts"])))
+    alarms = len(fired(verdicts(stage, "rules")))
+    if alarms:
+        parts.append(tag("span", say("monitors", n=text(alarms)), cls="care"))
+    return tag("p", *(tag("span", part) for part in parts), cls="foot dots") if parts else NOTHING
+
+
+def ground(report: Report) -> Html:
+    model = mapping(report.get("model"))
+    if not model:
+        return NOTHING
+    origin = model.get("origin")
+    shown = say("scratch") if origin == "scratch" else tag("bdi", text(origin or "?"))
+    parts = [tag("b", shown)]
+    if number(model.get("parameters")) is not None:
+        parts.append(say("parameters", n=spell(amount(number(model["parameters"])))))
+    for key in ("layers", "hidden_size", "vocab_size"):
+        if number(model.get(key)) is not None:
+            parts.append(say(key, n=text(f"{model[key]:,}")))
+    facts = tag("span", *(tag("span", part) for part in parts), cls="dots")
+    return tag("p", say("from"), text(" "), facts, cls="card ground")
+
+
+def notes(report: Report) -> Html:
+    found: Sequence[object] = sequence(report.get("notes"))
+    if not found:
+        return NOTHING
+    listed = tag("ul", *(tag("li", prose(note), dir="auto") for note in found))
+    return tag("div", tag("b", say("notes")), listed, cls="card notes")
+
+
+def spell(value: Both) -> Html:
+    return both(text(value[0]), text(value[1]))

@@ -1,0 +1,202 @@
+"""The report as one self-contained HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from samdan.report.evidence import curves, evidence, section, settings
+from samdan.report.inputs import data, samples
+from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
+from samdan.report.overview import header, notes, numbers, spell, status, tiers, verdict
+from samdan.report.reading import Report, Stage, stages, verdicts
+from samdan.report.style import CSS, JS, POLICY
+from samdan.report.table import Cell, column, table
+from samdan.report.words import say, spoken
+
+MOST_EVENTS = 300
+MOST_RECIPE = 200_000
+
+
+def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -> str:
+    """The page; without ``lang`` it is in the language of the browser."""
+    sections = {
+        "evidence": evidence(report),
+        "curves": curves(report),
+        "data": data(report),
+        "samples": samples(report),
+        "rules": rules(report),
+        "settings": settings(report),
+        "lineage": lineage(report),
+        "events": events(report),
+        "recipe": recipe(report),
+        "machine": machine(report),
+    }
+    links = (tag("a", say(key), href=f"#{key}") for key, content in sections.items() if content)
+    body = tag(
+        "body",
+        header(report),
+        tag(
+            "main",
+            verdict(report),
+            numbers(report),
+            tiers(report),
+            notes(report),
+            tag("nav", *links, aria_label=spoken("nav")),
+            *sections.values(),
+        ),
+        tag("footer", say("by", version=text(report.get("version") or ""))),
+    )
+    root = tag("html", head(report), body, lang=lang or "en", data_auto=lang is None)
+    return f"<!DOCTYPE html>\n{root}\n"
+
+
+def head(report: Report) -> Html:
+    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", **policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", text(report.get("name")), text(" \u00b7 samdan")),
+        tag("link", rel="icon", href="data:,"),
+        tag("style", Html(CSS)),
+        tag("script", Html(JS)),
+    )
+
+
+def rules(report: Report) -> Html:
+    kinds: tuple[Literal["gates", "rules"], ...] = ("gates", "rules")
+    rows = [
+        _judged(stage, kind, one)
+        for kind in kinds
+        for stage in stages(report)
+        for one in verdicts(stage, kind)
+    ]
+    if not rows:
+        return section("rules", tag("p", say("rules.none"), cls="soft"))
+    columns = (
+        column("rule", "head"),
+        column("stage"),
+        column("outcome"),
+        column("value", "num"),
+        column("limit", "num"),
+        column("response"),
+        column("message", "text wide"),
+    )
+    return section("rules", table(say("rules"), columns, rows))
+
+
+def _judged(
+    stage: Stage, kind: Literal["gates", "rules"], one: Mapping[str, Any]
+) -> list[Html | Cell]:
+    gate = kind == "gates"
+    response = one.get("response") if one.get("fired") is True else None
+    kind_of = tag("span", say("gate" if gate else "monitor"), cls="small")
+    return [
+        join((tag("bdi", text(one.get("rule"))), kind_of)),
+        tag("bdi", text(stage.get("name"))),
+        _outcome(gate, one.get("fired")),
+        figure(plain(_number(one.get("value")))),
+        figure(plain(_number(one.get("limit")))),
+        text(response or DASH),
+        prose(one.get("message") or DASH),
+    ]
+
+
+def _outcome(gate: bool, fired: object) -> Html:
+    if fired is True:
+        mark, key, looks = ("\u2717 ", "failed", "bad") if gate else ("! ", "fired", "care")
+    elif fired is False:
+        mark, key, looks = "\u2713 ", "passed" if gate else "quiet", "good"
+    else:
+        return text(DASH)
+    return tag("span", text(mark), say(key), cls=f"pill {looks}")
+
+
+def _number(value: object) -> object:
+    found = number(value)
+    return value if found is None else round(found, 6) if abs(found) >= 0.01 else found
+
+
+def lineage(report: Report) -> Html:
+    steps = [mapping(step) for step in sequence(report.get("lineage"))]
+    if not steps:
+        return NOTHING
+    columns = (
+        column("made.by", "head"),
+        column("status"),
+        column("seconds", "num"),
+        column("inputs", "wide"),
+        column("identity"),
+        column("output"),
+    )
+    rows = (
+        [
+            tag("bdi", text(step.get("step"))),
+            status(step.get("status") or DASH),
+            spell(duration(number(step.get("seconds")))),
+            text(", ".join(map(str, sequence(step.get("inputs")))) or DASH),
+            _hash(step.get("identity")),
+            _hash(step.get("output")),
+        ]
+        for step in steps
+    )
+    return section("lineage", table(say("lineage"), columns, rows))
+
+
+def _hash(value: object) -> Html:
+    if not value:
+        return text(DASH)
+    return tag("code", text(str(value)[:12]), title=str(value))
+
+
+def events(report: Report) -> Html:
+    every = [mapping(event) for event in sequence(report.get("events"))]
+    if not every:
+        return NOTHING
+    shown = every[-MOST_EVENTS:]
+    left = len(every) - len(shown)
+    note = tag("p", say("events.left", n=text(left)), cls="soft small") if left else NOTHING
+    columns = (
+        column("time", "head"),
+        column("event"),
+        column("made.by"),
+        column("text", "text wide"),
+    )
+    rows = (
+        [
+            tag("span", text(event.get("time") or DASH), cls="mono"),
+            text(event.get("event") or DASH),
+            text(event.get("step") or DASH),
+            prose(event.get("text") or DASH, 1000),
+        ]
+        for event in shown
+    )
+    return folded("events", note, table(say("events"), columns, rows))
+
+
+def recipe(report: Report) -> Html:
+    written = report.get("recipe")
+    if not written:
+        return NOTHING
+    return folded("recipe", tag("pre", prose(written, MOST_RECIPE), cls="card", dir="ltr"))
+
+
+def folded(key: str, *content: Html) -> Html:
+    summary = tag("summary", tag("h2", say(key)))
+    return tag("section", tag("details", summary, *content), id=key)
+
+
+def machine(report: Report) -> Html:
+    found = mapping(report.get("machine"))
+    if not found:
+        return NOTHING
+    facts = (
+        join((tag("dt", text(name)), tag("dd", prose(plain(value), 2000))))
+        for name, value in found.items()
+    )
+    return section("machine", tag("dl", *facts, cls="card facts"))

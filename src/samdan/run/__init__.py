@@ -1,0 +1,1 @@
+"""Carrying out a plan: the executor, the ledger of what was done, the steps themselves."""

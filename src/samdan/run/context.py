@@ -1,0 +1,144 @@
+"""What the steps of a run share: recipe, ledger, signals, and the choices of the program."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samdan.lm.chat import ChatFormat
+from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
+from samdan.lm.scoring import Scorer
+from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase
+from samdan.records import EnvironmentFailure, Preempted
+from samdan.run.ledger import Ledger
+from samdan.train import parallel
+
+Say = Callable[[str], None]
+
+
+class Signals:
+    """SIGTERM and SIGINT ask to stop; the run saves its state first. A second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.received:
+            os._exit(128 + number)
+        self.received = number
+
+    def poll(self) -> None:
+        """Raises Preempted when a signal came; called where nothing is half done."""
+        if self.received:
+            name = signal.Signals(self.received).name
+            raise Preempted(self.received, f"stopped by {name}; run the same command again to go on")
+
+
+@dataclass
+class Run:
+    """One run being carried out."""
+
+    recipe: Recipe
+    ledger: Ledger
+    signals: Signals
+    say: Say = lambda text: None
+    progress: Callable[[Mapping[str, Any]], None] = lambda row: None
+    injected: Callable[[str, int], None] = lambda where, step: None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    def chat(self) -> ChatFormat:
+        return load_chat(str(self.ledger.tokenizer()))
+
+    def model_location(self, stage: str | None) -> tuple[str, str | None]:
+        """Path and revision of a stage's model, or of the base's (None)."""
+        base = self.recipe.base
+        if stage is not None:
+            return str(self.ledger.model(stage)), None
+        if isinstance(base, ScratchBase):
+            return str(self.ledger.model("base")), None
+        return base.path, base.revision
+
+    def scorer(self, stage: str | None, precision: str = "auto") -> Scorer:
+        """The model of a stage (None: the base) on the best device, for measuring."""
+        path, revision = self.model_location(stage)
+        device = best_device()
+        model = load_model(path, revision).to(device)
+        return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
+
+    def stage(self, name: str) -> AnyStage:
+        return self.recipe.stage(name)
+
+    def is_scratch(self, stage: str) -> bool:
+        return stage == "base" and isinstance(self.recipe.base, ScratchBase)
+
+
+def resolve_precision(asked: str) -> str:
+    """``auto`` is bf16 where it is fast and fp32 elsewhere; a wish that cannot be met is an error."""
+    fast = bf16_is_fast(best_device().type)
+    if asked == "auto":
+        return "bf16" if fast else "fp32"
+    if asked == "bf16" and best_device().type == "cuda" and not fast:
+        raise EnvironmentFailure("precision: this GPU has no bf16; use 'fp32' or 'auto'")
+    return asked
+
+
+def choose_micro_batch(stage: AnyStage, vocab_size: int, width: int) -> int:
+    """Tokens in one forward pass: what the recipe's batch would hold, as far as memory allows.
+
+    Counted per token: logits and their gradient in fp32 (12 bytes a vocabulary entry), and about 80
+    bytes a hidden unit and layer of activations. An eighth of the memory that is free is used.
+    """
+    if stage.micro_batch_tokens is not None:
+        return stage.micro_batch_tokens
+    wanted = stage.per_device_train_batch_size * stage.max_length
+    per_token = 12 * vocab_size + 80 * width
+    return max(stage.max_length, min(wanted, int(free_memory() / 8 / per_token)))
+
+
+def free_memory() -> int:
+    """Bytes free on the device, or in the host where there is no GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 8 << 30
+
+
+def process_info() -> dict[str, Any]:
+    """What is written into a run about the machine: never its name or paths."""
+    import platform
+
+    import torch
+
+    device = best_device()
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": parallel.world_size(),
+        "precision": resolve_precision("auto"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.system(),
+    }
+
+
+def existing_base(recipe: Recipe) -> ExistingBase | None:
+    return recipe.base if isinstance(recipe.base, ExistingBase) else None

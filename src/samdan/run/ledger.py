@@ -1,0 +1,212 @@
+"""The run directory: where everything lies, what happened, and which steps are done.
+
+The only place that knows paths. ``events.jsonl`` is appended to and flushed; the state of a run is
+what its events say, so a crash can at worst lose the line that was being written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from samdan.records import EnvironmentFailure, Metrics
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished step: what it was made of, and the hash of what it made."""
+
+    identity: str
+    components: Mapping[str, Any]
+    output: str
+    seconds: float
+    facts: Mapping[str, Any]
+
+
+class Ledger:
+    """Reads and writes one run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: Any = None
+        self._metrics: Any = None
+
+    # -- paths ---------------------------------------------------------------------------------
+    @property
+    def events_file(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.folder / "recipe.yaml"
+
+    def tokenizer(self) -> Path:
+        return self.folder / "base" / "tokenizer"
+
+    def model(self, stage: str) -> Path:
+        return self.folder / stage / "model"
+
+    def source(self, stage: str, label: str) -> Path:
+        return self.folder / stage / "data" / label
+
+    def index(self, stage: str) -> Path:
+        return self.folder / stage / "data" / "index"
+
+    def manifest(self, stage: str) -> Path:
+        return self.folder / stage / "data" / "manifest.json"
+
+    def reference(self, stage: str) -> Path:
+        return self.folder / stage / "data" / "reference.npy"
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.folder / stage / "checkpoints"
+
+    def evaluation(self, stage: str) -> Path:
+        return self.folder / stage / "eval.json"
+
+    def gate(self, stage: str) -> Path:
+        return self.folder / stage / "gate.json"
+
+    def evaluation_cache(self, key: str) -> Path:
+        return self.folder / "cache" / "eval" / f"{key}.json"
+
+    # -- one process at a time -------------------------------------------------------------------
+    def lock(self) -> None:
+        """Claims the directory for this process. Raises EnvironmentFailure naming the holder."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise EnvironmentFailure(f"--out {self.folder}: cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            raise EnvironmentFailure(
+                f"{self.folder}: a run is going on here ({holder}); wait for it or choose another --out"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    # -- events ----------------------------------------------------------------------------------
+    def record(self, event: str, **fields: Any) -> None:
+        """Appends an event and makes sure that it is on disk."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps(
+            {"time": now, "event": event, **clean(fields)}, ensure_ascii=False, default=str
+        )
+        needs_newline = _lacks_newline(self.events_file)
+        with self.events_file.open("a", encoding="utf-8") as opened:
+            opened.write(("\n" if needs_newline else "") + line + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        yield from read_lines(self.events_file)
+
+    def done(self) -> dict[str, Done]:
+        """The latest completion of every step."""
+        found: dict[str, Done] = {}
+        for event in self.events():
+            if event.get("event") == "step_done":
+                found[event["step"]] = Done(
+                    event["identity"],
+                    event["components"],
+                    event["output"],
+                    float(event.get("seconds", 0.0)),
+                    event.get("facts", {}),
+                )
+        return found
+
+    # -- metrics ---------------------------------------------------------------------------------
+    def add_metrics(self, step_name: str, stage: str, metrics: Metrics) -> None:
+        if self._metrics is None:
+            needs_newline = _lacks_newline(self.metrics_file)
+            self._metrics = self.metrics_file.open("a", encoding="utf-8")
+            if needs_newline:
+                self._metrics.write("\n")
+        row = {"step_name": step_name, "stage": stage, "step": metrics.step, "tokens": metrics.tokens}
+        self._metrics.write(json.dumps(row | clean(dict(metrics.values)), ensure_ascii=False) + "\n")
+        self._metrics.flush()
+
+    def metrics(self, stage: str | None = None) -> Iterator[dict[str, Any]]:
+        for row in read_lines(self.metrics_file):
+            if stage is None or row.get("stage") == stage:
+                yield row
+
+    def cut_metrics(self, stage: str, after: int) -> None:
+        """Forgets a stage's metrics behind a step: they will be measured again."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        rows = [r for r in self.metrics() if r.get("stage") != stage or r.get("step", 0) <= after]
+        draft = self.metrics_file.with_suffix(".tmp")
+        with draft.open("w", encoding="utf-8") as opened:
+            opened.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        draft.replace(self.metrics_file)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """JSON lines; a line that a crash cut off is passed over."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as opened:
+        for line in opened:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def clean(value: Any) -> Any:
+    """The value with what JSON cannot say (NaN, infinities) as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    return value
+
+
+def _lacks_newline(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as opened:
+        opened.seek(-1, os.SEEK_END)
+        return opened.read(1) != b"\n"
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start

@@ -1,0 +1,165 @@
+"""What each step does. A step reads what the plan says it reads and returns the hash of its output.
+
+To add one: write a function ``(run, step) -> Result`` and name it in ``STEPS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samdan.data.formats import records
+from samdan.data.mixing import check_accounts, mix
+from samdan.data.prepare import count_records, prepare_source
+from samdan.lm.chat import ChatFormat
+from samdan.lm.model import load_model, weights_hash
+from samdan.lm.shards import Index, Shard, TrainingData, write_json
+from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
+from samdan.plan import Step, parent_stage, tokenizer_sources
+from samdan.recipe import AnyStage, Source
+from samdan.records import DataError, Document
+from samdan.run.context import Run, existing_base
+from samdan.run.labels import prove_labels
+from samdan.train import parallel
+from samdan.train.reference import reference_log_probs, save_reference
+
+
+@dataclass(frozen=True)
+class Result:
+    """The hash of what a step made, and facts worth showing."""
+
+    output: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def make_tokenizer(run: Run, step: Step) -> Result:
+    """Loads or trains the tokenizer, gives it a chat template and saves it into the run."""
+    base, spec = existing_base(run.recipe), run.recipe.base.tokenizer
+    if spec is not None and spec.vocab_size is not None:
+        tokenizer = train_tokenizer(_texts(run), spec.vocab_size)
+    elif spec is not None and spec.path is not None:
+        tokenizer = load_tokenizer(spec.path)
+    else:
+        assert base is not None, "a base from scratch names its tokenizer"
+        tokenizer = load_tokenizer(base.path, base.revision)
+    chat = ChatFormat(tokenizer)
+    folder = run.ledger.tokenizer()
+    _fresh(folder)
+    tokenizer.save_pretrained(folder)
+    facts = {
+        "vocabulary": len(tokenizer),
+        "chat_template": "its own" if chat.had_template else "ChatML, since it had none",
+        "turn_end": tokenizer.convert_ids_to_tokens(chat.turn_end) if chat.turn_end is not None else None,
+        "new_tokens": len(chat.new_tokens),
+    }
+    write_json(folder.parent / "chat.json", {"new_tokens": list(chat.new_tokens)})
+    return Result(tokenizer_hash(tokenizer), facts)
+
+
+def _texts(run: Run) -> Iterator[str]:
+    for stage, source in tokenizer_sources(run.recipe):
+        for record in records(stage.kind, source):
+            run.signals.poll()
+            if isinstance(record, Document):
+                yield record.text
+
+
+def load_base(run: Run, step: Step) -> Result:
+    """Makes sure that the base can be loaded, and identifies it by its weights."""
+    base = existing_base(run.recipe)
+    assert base is not None
+    if Path(base.path).is_dir():
+        return Result(weights_hash(Path(base.path)), {"base": base.path})
+    model = load_model(base.path, base.revision)
+    commit = getattr(model.config, "_commit_hash", None)
+    return Result(f"{base.path}@{commit or base.revision}", {"base": base.path, "commit": commit})
+
+
+def prepare(run: Run, step: Step) -> Result:
+    """One source to one shard, its held-out records apart; proves the labels before going on."""
+    stage, source = run.stage(step.stage), _source(run, step)
+    folder = run.ledger.source(step.stage, source.label)
+    _fresh(folder)
+    chat = run.chat()
+    count = count_records(stage, source)
+    run.signals.poll()
+    manifest = prepare_source(stage, source, chat, run.recipe.seed, folder, count)
+    prove_labels(stage, source.label, Shard(folder), manifest, chat)
+    return Result(
+        manifest["sha256"],
+        {k: manifest[k] for k in ("records_in", "records_trained", "records_heldout", "records_dropped")},
+    )
+
+
+def mix_sources(run: Run, step: Step) -> Result:
+    """Weights in tokens to an index over the shards, and the stage's token accounts."""
+    stage = run.stage(step.stage)
+    folders = {s.label: run.ledger.source(step.stage, s.label) for s in stage.data}
+    shards = {label: Shard(folder) for label, folder in folders.items()}
+    mixed = mix(stage, shards, run.recipe.seed, parallel.world_size())
+    if mixed.index.num_units == 0:
+        raise DataError(f"stages.{stage.name}.data: there is nothing to train on")
+    for label, account in mixed.accounts.items():
+        _add_what_prepare_left_out(account, folders[label])
+    check_accounts(mixed.accounts)
+    output = mixed.index.save(run.ledger.index(step.stage))
+    seen = sum(row["trained"] + row["masked"] for row in mixed.accounts.values())
+    write_json(run.ledger.manifest(step.stage), {"tokens_seen": seen, "by_source": mixed.accounts})
+    return Result(output, {"tokens": seen, "units": mixed.index.num_units})
+
+
+def _add_what_prepare_left_out(account: dict[str, Any], folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    held = Shard(folder / "heldout").num_tokens
+    left_out = dict(manifest["tokens_dropped"]) | ({"heldout": held} if held else {})
+    account["in"] += sum(left_out.values())
+    account["dropped"] |= left_out
+    account["records_in"] = manifest["records_in"]
+    account["records_dropped"] = manifest["records_dropped"] | (
+        {"heldout": manifest["records_heldout"]} if manifest["records_heldout"] else {}
+    )
+    account["notes"] = manifest["notes"]
+
+
+def reference(run: Run, step: Step) -> Result:
+    """The frozen parent's log-probabilities of every answer; once, before the stage trains."""
+    stage = run.stage(step.stage)
+    scorer = run.scorer(parent_stage(run.recipe, stage.name), stage.precision)
+    values = reference_log_probs(
+        scorer, training_data(run, stage), max(8192, stage.max_length * 2), run.signals.poll
+    )
+    path = run.ledger.reference(step.stage)
+    save_reference(path, values)
+    return Result(hashlib.sha256(values.numpy().tobytes()).hexdigest(), {"pairs": len(values)})
+
+
+def training_data(run: Run, stage: AnyStage) -> TrainingData:
+    folders = [run.ledger.source(stage.name, source.label) for source in stage.data]
+    return TrainingData(folders, Index.load(run.ledger.index(stage.name)))
+
+
+def new_tokens(run: Run) -> tuple[int, ...]:
+    """Ids of special tokens that the chat template brought and the model has never seen."""
+    path = run.ledger.tokenizer().parent / "chat.json"
+    return tuple(json.loads(path.read_text("utf-8"))["new_tokens"])
+
+
+def _source(run: Run, step: Step) -> Source:
+    return next(s for s in run.stage(step.stage).data if s.label == step.source)
+
+
+def _fresh(folder: Path) -> None:
+    """An empty folder: nothing of an earlier attempt is mixed in."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+
+
+StepFunction = Callable[[Run, Step], Result]

@@ -1,0 +1,142 @@
+"""The training loop. There is one.
+
+It is a generator of metrics: whoever iterates logs, judges, saves and stops. Loss weights are summed
+over micro-batches and processes first, and the loss is divided once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from samdan.lm.batch import Batch
+from samdan.lm.scoring import Scorer
+from samdan.recipe import Stage
+from samdan.records import Metrics, TrainError
+from samdan.schedule import rate_factor
+from samdan.train import parallel
+from samdan.train.batches import Steps
+from samdan.train.objectives import Objective
+from samdan.train.optim import set_rates
+
+
+def train_steps(
+    scorer: Scorer,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    steps: Steps,
+    stage: Stage,
+    seed: int,
+    done: int = 0,
+    tokens: int = 0,
+    injected: Callable[[str, int], None] = lambda where, step: None,
+) -> Iterator[Metrics]:
+    """Optimizer steps ``done + 1`` to the last; yields after each.
+
+    ``tokens``: seen before. ``injected`` is the one place where tests break things. Raises
+    TrainError before the update when the loss or the gradient is not finite.
+    """
+    parameters = [p for p in scorer.parameters() if p.requires_grad]
+    for step in range(done + 1, len(steps) + 1):
+        started = time.perf_counter()
+        rate = set_rates(optimizer, rate_factor(stage, step, len(steps)))
+        optimizer.zero_grad(set_to_none=True)
+        steps, micro, values = _with_less_memory(scorer, objective, steps, seed, step)
+        injected("gradients", step)
+        parallel.add_gradients(parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.max_grad_norm))
+        _require_finite(values["loss"], norm, step, micro)
+        optimizer.step()
+        injected("updated", step)
+        tokens += (seen := steps.tokens(step))
+        seconds = time.perf_counter() - started
+        values |= {
+            "lr": rate,
+            "grad_norm": norm,
+            "tokens_per_second": seen / seconds,
+            "micro_batch_tokens": steps.micro_batch_tokens,
+        }
+        yield Metrics(step, tokens, values)
+
+
+def _with_less_memory(
+    scorer: Scorer, objective: Objective, steps: Steps, seed: int, step: int
+) -> tuple[Steps, list[Batch], dict[str, float]]:
+    """The step's gradients; after running out of memory, with micro-batches half as large.
+
+    The effective batch, and so the gradient, stays the same. Processes cannot disagree about the
+    size, so with several the error is passed on.
+    """
+    while True:
+        micro = steps.micro_batches(step)
+        try:
+            return steps, micro, _accumulate(scorer, objective, micro, seed, step)
+        except torch.OutOfMemoryError:
+            fewest = max(int(steps.data.index.unit_tokens.max()), 1)
+            if steps.world_size > 1 or steps.micro_batch_tokens <= fewest:
+                raise
+            for parameter in scorer.parameters():
+                parameter.grad = None
+            torch.cuda.empty_cache()
+            steps = replace(steps, micro_batch_tokens=max(fewest, steps.micro_batch_tokens // 2))
+
+
+def _accumulate(
+    scorer: Scorer, objective: Objective, micro: Sequence[Batch], seed: int, step: int
+) -> dict[str, float]:
+    """Gradients of the step's mean loss into ``.grad``; returns the loss and what was logged."""
+    scorer.train()
+    terms = objective.coefficients()
+    weights = dict.fromkeys(terms, 0.0)
+    for batch in micro:
+        for term, weight in objective.weights(batch).items():
+            weights[term] += weight
+    weights = parallel.add_over_ranks(weights)
+    if not all(weights.values()):
+        raise TrainError(f"step {step} has nothing to learn from: no trained token in its batch")
+    device = scorer.device
+    totals: dict[str, torch.Tensor] = {term: torch.zeros((), device=device) for term in terms}
+    logged: dict[str, torch.Tensor] = {}
+    for batch in micro:
+        if not batch.num_targets:
+            continue
+        scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
+        sums = objective.loss_sums(scorer, batch)
+        scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
+        torch.stack(scaled).sum().backward()
+        for term, loss in sums.losses.items():
+            totals[term] += loss.detach()
+        for name, value in sums.logged.items():
+            logged[name] = logged.get(name, torch.zeros((), device=device)) + value
+    return _means(terms, weights, totals, logged)
+
+
+def _means(
+    terms: Mapping[str, float],
+    weights: Mapping[str, float],
+    totals: Mapping[str, torch.Tensor],
+    logged: Mapping[str, torch.Tensor],
+) -> dict[str, float]:
+    sums = parallel.add_over_ranks(
+        {f"loss/{t}": float(v) for t, v in totals.items()} | {n: float(v) for n, v in logged.items()}
+    )
+    means = {f"loss/{t}": sums[f"loss/{t}"] / weights[t] for t in terms}
+    loss = sum(terms[t] * means[f"loss/{t}"] for t in terms)
+    pairs = weights.get("pair", 0.0)
+    parts = means if len(terms) > 1 else {}
+    return {"loss": loss} | parts | {name: sums[name] / pairs for name in logged if pairs}
+
+
+def _require_finite(loss: float, norm: float, step: int, micro: Sequence[Batch]) -> None:
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    what = "loss" if not math.isfinite(loss) else "gradient norm"
+    ids = [i for batch in micro for i in batch.record_ids][:8]
+    raise TrainError(
+        f"the {what} is not finite at step {step} (loss {loss}, gradient norm {norm}); the update "
+        f"was not applied. Pieces in the batch begin with {ids}."
+    )
