@@ -7,7 +7,7 @@ the golden values: CPT 2 epochs at 1e-5, SFT 3 at 2e-5, DPO 1 at 5e-7 with beta 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -359,6 +359,8 @@ class Recipe(Spec):
     evaluate: tuple[Task, ...] = ()
     samples: tuple[str, ...] = ()
     """Prompts whose greedy answers stand side by side in the report."""
+    notes: tuple[str, ...] = ()
+    """Remarks that the report repeats."""
 
     @model_validator(mode="before")
     @classmethod
@@ -441,15 +443,18 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_RECIPE.json_schema()}
 
 
-def with_paths(recipe: Recipe, resolve: Any) -> Recipe:
-    """The recipe with every local path replaced by ``resolve(path)``."""
+def with_paths(recipe: Recipe, resolve: Callable[[str, bool], str]) -> Recipe:
+    """The recipe with every path replaced by ``resolve(path, could be a Hub id)``."""
 
-    def walk(value: Any) -> Any:
+    def walk(value: Any, key: str) -> Any:
         if isinstance(value, dict):
-            return {k: resolve(v) if k == "path" and isinstance(v, str) else walk(v) for k, v in value.items()}
-        return [walk(item) for item in value] if isinstance(value, list | tuple) else value
+            return {
+                k: resolve(v, key in ("base", "tokenizer")) if k == "path" and isinstance(v, str) else walk(v, k)
+                for k, v in value.items()
+            }
+        return [walk(item, key) for item in value] if isinstance(value, list | tuple) else value
 
-    return _RECIPE.validate_python(walk(recipe.model_dump(exclude_unset=True)))
+    return _RECIPE.validate_python(walk(recipe.model_dump(exclude_unset=True), ""))
 
 
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)

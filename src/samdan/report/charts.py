@@ -10,7 +10,7 @@ from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import fixed, places
 from samdan.report.words import WORDS
 
-MOST_POINTS = 400
+MOST_POINTS, FEW_POINTS = 400, 20
 WIDTH, HEIGHT = 380, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 24
 
@@ -54,7 +54,12 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
-    """A centred mean over a fortieth of the curve, at least three points: no lag."""
+    """A centred mean over a fortieth of the curve, at least three points: no lag.
+
+    Too short a curve stays as it is.
+    """
+    if len(points) < FEW_POINTS:
+        return list(points)
     reach = max(1, len(points) // 80)
     sums = [0.0]
     for _, y in points:
@@ -166,8 +171,7 @@ def _grid(frame: Frame) -> Html:
         x = f"{frame.x(value):.1f}"
         parts.append(tag("text", label, x=x, y=frame.height - 6, text_anchor="middle"))
     for word, cls in zip(WORDS["step"], "ek", strict=True):
-        place: dict[str, str | int] = {"x": LEFT - 6, "y": frame.height - 6, "cls": cls}
-        parts.append(tag("text", text(word), text_anchor="end", **place))
+        parts.append(tag("text", text(word), x=1, y=frame.height - 6, cls=cls))
     return join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from samdan.report.charts import Series, curve, finite, interval, smoothed
+from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, smoothed
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
 from samdan.report.numbers import fixed, mapping, number, places, plain, sequence, whole
 from samdan.report.overview import hue, status
@@ -59,9 +59,9 @@ def _metrics(stage: Stage) -> Html:
         column("base", "num"),
         column("before", "num"),
         column("after", "num"),
-        column("change", "num wide judged"),
-        column("plot", "plot wide"),
-        column("vs.base", "num wide judged"),
+        column("change", "num two judged"),
+        column("plot", "plot bare"),
+        column("vs.base", "num two judged"),
     )
     rows = (_row(str(name), mapping(metric), reaches) for name, metric in found.items())
     return table(join((say("evidence"), text(f": {stage.get('name')}"))), columns, rows)
@@ -164,10 +164,11 @@ def _stage_curves(stage: Stage) -> Iterator[Html]:
 def _loss(stage: Stage, loss: Series, rate: Series) -> Html:
     drawn = curve(f"{stage.get('name')}: {spoken('loss')}", loss, rate)
     peak = max((value for _, value in rate if value is not None), default=None)
-    keys = [_key("", say("loss.raw")), _key("s", say("loss.smooth"))]
+    smooth = len(finite(loss)) >= FEW_POINTS
+    keys = [_key("", say("loss.raw")), _key("s", say("loss.smooth"))] if smooth else []
     if peak:
         keys.append(_key("r", say("lr", peak=text(plain(float(f"{peak:.3g}"))))))
-    return _figure(stage, say("loss"), loss, drawn, *keys, smooth=True)
+    return _figure(stage, say("loss"), loss, drawn, *keys, smooth=smooth)
 
 
 def _side_curves(stage: Stage) -> Iterator[Html]:

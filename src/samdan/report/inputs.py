@@ -10,7 +10,7 @@ from samdan.report.evidence import section, stage_heading
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, mapping, number, sequence, whole
 from samdan.report.overview import KINDS
-from samdan.report.reading import Balance, Report, Stage, balance, sources, stages, total
+from samdan.report.reading import Balance, Report, Stage, balance, risen, sources, stages, total
 from samdan.report.table import Cell, column, table
 from samdan.report.words import known, say
 
@@ -37,7 +37,7 @@ def _stage_data(stage: Stage) -> Html:
     columns = (
         column("source", "head"),
         column("flow", "bar wide bare"),
-        *(column(part, "num") for part in PARTS),
+        *(column(part, "num lost" if part == "dropped" else "num") for part in PARTS),
         column("adds", "num"),
     )
     rows = [_row(name, found[name], accounts[name], longest) for name in found]
@@ -125,7 +125,7 @@ def samples(report: Report) -> Html:
     every = [mapping(sample) for sample in sequence(report.get("samples"))]
     if not every:
         return section("samples", tag("p", say("samples.none"), cls="soft"))
-    kinds = {str(stage.get("name")): str(stage.get("kind")) for stage in stages(report)}
+    kinds = {str(stage.get("name")): str(stage.get("kind")) for stage in risen(report)}
     shown = [_sample(sample, kinds) for sample in every[:MOST_SAMPLES]]
     rest = shown[OPEN_SAMPLES:]
     folded = tag("details", tag("summary", say("samples.more", n=text(len(rest)))), *rest)

@@ -24,6 +24,7 @@ _HIDDEN = re.compile(
     "[\u0080-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
     "\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_EMPTY_LINES = re.compile("\n(?:[ \t]*\n){3,}")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
 _CONTROLS_OF_BLOCK = {
     code: shown for code, shown in _CONTROLS.items() if chr(code) not in ("\n", "\t")
@@ -32,7 +33,7 @@ _CONTROLS_OF_BLOCK = {
 
 def one_line(value: object) -> str:
     """A value as one line of text, every invisible or control character made visible."""
-    return _named(str(value).translate(_CONTROLS))
+    return "\u2013" if value is None else _named(str(value).translate(_CONTROLS))
 
 
 def many_lines(value: object) -> str:
@@ -50,9 +51,15 @@ def figure(shown: str) -> Html:
 
 
 def prose(value: object, limit: int = 6000) -> Html:
-    """Running text from data; what is cut is counted where it is cut."""
+    """Running text from data; what is cut is counted where it is cut.
+
+    An untrained model answers with hundreds of empty lines: those are counted as well.
+    """
     whole = str(value)
-    shown = html.escape(many_lines(whole[:limit]))
+    shown = _EMPTY_LINES.sub(
+        lambda found: f" \u23ce\u00d7{found[0].count(chr(10))}\n", many_lines(whole[:limit])
+    )
+    shown = html.escape(shown)
     rest = len(whole) - limit
     return Html(f"{shown} \u2026 (+{rest:,})" if rest > 0 else shown)
 

@@ -47,7 +47,7 @@ def fixed(value: float | None, decimals: int, signed: bool = False) -> str:
         return DASH
     if (value and abs(value) < 10.0**-decimals / 2) or abs(value) >= 1e15:
         return f"{value:+.1e}" if signed else f"{value:.1e}"
-    return f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
+    return f"{value:+,.{decimals}f}" if signed and value else f"{value:,.{decimals}f}"
 
 
 def plain(value: object) -> str:

@@ -7,17 +7,21 @@ from collections.abc import Iterator, Sequence
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import Both, amount, duration, fixed, mapping, number, sequence, whole
 from samdan.report.reading import (
+    BASE,
     Change,
     Reason,
     Report,
     Stage,
     all_tokens,
+    base,
     changes,
     fired,
     gate_failed,
     overall,
+    risen,
     stages,
     strongest,
+    telling,
     throughput,
     tokens_seen,
     verdicts,
@@ -92,7 +96,7 @@ def numbers(report: Report) -> Html:
 
 def tiers(report: Report) -> Html:
     """The stages as a stair that rises from the base model."""
-    every = stages(report)
+    every = risen(report)
     shape = f"n{len(every)}" if len(every) <= 4 else "flat"
     stair = tag("ol", *(tier(n, stage) for n, stage in enumerate(every, 1)), cls=f"stair {shape}")
     heading = tag("h2", say("tiers"), cls="hide")
@@ -117,23 +121,25 @@ def tier(index: int, stage: Stage) -> Html:
 
 def hue(stage: Stage) -> str:
     kind = str(stage.get("kind"))
-    return kind if kind in KINDS else "other"
+    return kind if kind in KINDS and stage.get("name") != BASE else "other"
 
 
 def gate(stage: Stage) -> Html:
     if gate_failed(stage):
         return tag("span", text(MARKS["bad"] + " "), say("gate"), cls="pill bad")
-    if stage.get("gate") == "passed":
+    if stage.get("gate") == "passed" and stage.get("gates") != []:
         return tag("span", text(MARKS["good"] + " "), say("gate"), cls="pill good")
-    return tag("span", say("gate.missing"), cls="pill") if stage.get("gate") else NOTHING
+    unguarded = stage.get("gate") in ("none", "passed") and stage.get("status") == "done"
+    return tag("span", say("gate.missing"), cls="pill") if unguarded else NOTHING
 
 
 def findings(stage: Stage) -> Iterator[Html]:
     """The strongest gain and the largest cost, each a sentence with its interval."""
-    found = changes(stage)
+    found = telling(changes(stage))
     if not found:
         key = "unmeasured" if stage.get("status") == "done" else "not.yet"
         yield tag("p", say(key), cls="soft")
+        yield from progress(stage)
         return
     count = say("among", n=text(len(found)))
     for direction, looks, some, none in (
@@ -145,6 +151,15 @@ def findings(stage: Stage) -> Iterator[Html]:
             yield tag("p", finding(best[0], some, looks), cls="line")
         else:
             yield tag("p", say(none), text(" "), count, cls="soft")
+
+
+def progress(stage: Stage) -> Iterator[Html]:
+    """Where a stage without results is: its last recorded step."""
+    curve = mapping(stage.get("curve"))
+    steps, losses = sequence(curve.get("step")), sequence(curve.get("loss"))
+    if steps and losses:
+        step, loss = text(whole(number(steps[-1]))), figure(fixed(number(losses[-1]), 3))
+        yield tag("p", say("at.step", step=step, loss=loss))
 
 
 def finding(change: Change, key: str, looks: str) -> Html:
@@ -167,10 +182,16 @@ def finding(change: Change, key: str, looks: str) -> Html:
 
 
 def foot(stage: Stage) -> Html:
+    parts = [tag("span", part) for part in spent(stage)]
+    return tag("p", *parts, cls="foot dots") if parts else NOTHING
+
+
+def spent(stage: Stage) -> list[Html]:
+    """What a stage cost."""
     parts = []
     if number(stage.get("seconds")) is not None:
         parts.append(spell(duration(number(stage["seconds"]))))
-    if tokens_seen(stage) is not None:
+    if tokens_seen(stage):
         parts.append(say("n.tokens", n=spell(amount(tokens_seen(stage)))))
     if number(stage.get("tokens_per_second")) is not None:
         parts.append(say("per.second", n=spell(amount(number(stage["tokens_per_second"])))))
@@ -179,7 +200,7 @@ def foot(stage: Stage) -> Html:
     alarms = len(fired(verdicts(stage, "rules")))
     if alarms:
         parts.append(tag("span", say("monitors", n=text(alarms)), cls="care"))
-    return tag("p", *(tag("span", part) for part in parts), cls="foot dots") if parts else NOTHING
+    return parts
 
 
 def ground(report: Report) -> Html:
@@ -194,6 +215,7 @@ def ground(report: Report) -> Html:
     for key in ("layers", "hidden_size", "vocab_size"):
         if number(model.get(key)) is not None:
             parts.append(say(key, n=text(f"{model[key]:,}")))
+    parts += [status(base(report).get("status")), *spent(base(report))] if base(report) else []
     facts = tag("span", *(tag("span", part) for part in parts), cls="dots")
     return tag("p", say("from"), text(" "), facts, cls="card ground")
 

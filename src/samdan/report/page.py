@@ -84,7 +84,7 @@ def rules(report: Report) -> Html:
         column("outcome"),
         column("value", "num"),
         column("limit", "num"),
-        column("response"),
+        column("response", "wide"),
         column("message", "text wide"),
     )
     return section("rules", table(say("rules"), columns, rows))

@@ -16,6 +16,8 @@ Level = Literal["good", "care", "bad", "open"]
 Report = Mapping[str, Any]
 Stage = Mapping[str, Any]
 
+BASE = "base"  # a reserved name: no stage of a recipe is called that
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -103,6 +105,16 @@ def stages(report: Report) -> Sequence[Stage]:
     return [mapping(stage) for stage in sequence(report.get("stages"))]
 
 
+def risen(report: Report) -> Sequence[Stage]:
+    """The stages of the recipe: without the base's own pre-training, which they stand on."""
+    return [stage for stage in stages(report) if stage.get("name") != BASE]
+
+
+def base(report: Report) -> Stage:
+    """The pre-training of a base that is trained from scratch, if there is one."""
+    return next((stage for stage in stages(report) if stage.get("name") == BASE), {})
+
+
 def changes(stage: Stage, against: Literal["before", "base"] = "before") -> list[Change]:
     found = mapping(stage.get("metrics"))
     return [change(str(name), mapping(metric), against) for name, metric in found.items()]
@@ -137,7 +149,20 @@ def bounds(low: float | None, high: float | None, decimals: int, signed: bool = 
 
 def strongest(found: Iterable[Change], direction: Direction) -> list[Change]:
     """The changes of one direction, the relatively largest first."""
-    return sorted((c for c in found if c.direction == direction), key=lambda c: -c.size)
+    return sorted((c for c in telling(found) if c.direction == direction), key=lambda c: -c.size)
+
+
+def telling(found: Iterable[Change]) -> list[Change]:
+    """Without perplexities whose bits per byte are there: the same evidence is not told twice."""
+    every = list(found)
+    names = {change.metric for change in every}
+    twin = "/perplexity"
+    return [
+        change
+        for change in every
+        if not change.metric.endswith(twin)
+        or change.metric.removesuffix(twin) + "/bpb" not in names
+    ]
 
 
 def total(value: object) -> float:
@@ -191,7 +216,12 @@ def throughput(report: Report) -> float | None:
 
 
 def verdicts(stage: Stage, kind: Literal["rules", "gates"]) -> list[Mapping[str, Any]]:
-    return [mapping(verdict) for verdict in sequence(stage.get(kind))]
+    """What a stage's monitors or gates concluded; a gate is not also listed as a monitor."""
+    gates = [mapping(verdict) for verdict in sequence(stage.get("gates"))]
+    if kind == "gates":
+        return gates
+    rules = [mapping(verdict) for verdict in sequence(stage.get("rules"))]
+    return [verdict for verdict in rules if verdict not in gates]
 
 
 def fired(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -211,8 +241,8 @@ def costs(report: Report) -> list[Change]:
 
 def overall(report: Report) -> Overall:
     """Did it work, and can it be shipped: a level, a title, and the reasons in order of weight."""
-    every = stages(report)
-    broken = any(stage.get("status") == "failed" or gate_failed(stage) for stage in every)
+    every = risen(report)
+    broken = any(stage.get("status") == "failed" or gate_failed(stage) for stage in stages(report))
     unfinished = not every or any(stage.get("status") != "done" for stage in every)
     reasons = tuple(_reasons(report))
     if broken or report.get("status") == "stopped":
@@ -227,9 +257,9 @@ def overall(report: Report) -> Overall:
 
 
 def _reasons(report: Report) -> Iterator[Reason]:
-    every = stages(report)
+    every = risen(report)
     done = sum(stage.get("status") == "done" for stage in every)
-    yield from _broken(every)
+    yield from _broken(stages(report))
     if done < len(every) or not every:
         yield Reason("why.progress", {"done": str(done), "all": str(len(every))})
     judged = sum(len(verdicts(stage, "gates")) for stage in every)

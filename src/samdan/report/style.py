@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 
-_LIGHT = """
+LIGHT = """
 color-scheme:light;--bg:#f6f6f3;--card:#fff;--ink:#1c2126;--soft:#59626b;--line:#dcdfdc;
 --quiet:#eef0ed;--good:#11694a;--good-bg:#e3f1ea;--bad:#a8321a;--bad-bg:#f9e6e0;--care:#7d5700;
 --care-bg:#f7edd3;--open:#2f5d92;--open-bg:#e4edf7;--cpt:#33669c;--sft:#1f7a80;--dpo:#76539f;
 --other:#5d6670;--raw:#9fb4c8
 """.replace("\n", "")
-_DARK = """
+DARK = """
 color-scheme:dark;--bg:#131619;--card:#1b1f23;--ink:#e5e8ea;--soft:#9ea8b0;--line:#30373d;
 --quiet:#242a2f;--good:#62c998;--good-bg:#163327;--bad:#ff947a;--bad-bg:#421f17;--care:#e3b65a;
 --care-bg:#3a2d12;--open:#8bb8e8;--open-bg:#1b2f45;--cpt:#78a9dc;--sft:#5fbdc2;--dpo:#b596dd;
@@ -73,8 +73,8 @@ text-align:center;border:2px solid;border-radius:50%;font-size:.8em;vertical-ali
 .verdict ul{list-style:none;color:var(--ink);margin-top:.3rem}
 .verdict .said{color:var(--ink);margin-top:.4rem;white-space:pre-wrap}
 .kpis{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));margin-top:.9rem;
-background:var(--line);gap:1px;border:1px solid var(--line);border-radius:8px;overflow:hidden}
-.kpis div{background:var(--card);padding:.55rem .9rem}
+background:var(--card);gap:1px;border:1px solid var(--line);border-radius:8px;overflow:hidden}
+.kpis div{box-shadow:0 0 0 1px var(--line);padding:.55rem .9rem}
 .kpis dt{color:var(--soft);font-size:.8rem}
 .kpis dd{font-size:1.16rem;font-weight:650;line-height:1.35;letter-spacing:-.01em}
 .stair{display:grid;gap:10px;margin-top:1.2rem;padding:0;list-style:none;align-items:end}
@@ -91,7 +91,7 @@ color:var(--soft)}
 .dots>*:not(:last-child)::after{content:" · ";color:var(--soft);font-weight:400}
 .notes{margin-top:1rem;padding:.7rem 1.2rem;font-size:.9rem}
 .notes ul{padding-left:1.1rem}
-@media (min-width:900px){
+@media screen and (min-width:900px),print{
 .stair.flat{grid-template-columns:repeat(auto-fit,minmax(280px,1fr))}
 .stair.n1{grid-template-columns:1fr}.stair.n2{grid-template-columns:1fr 1fr}
 .stair.n3{grid-template-columns:repeat(3,1fr)}.stair.n4{grid-template-columns:repeat(4,1fr)}
@@ -103,7 +103,7 @@ color:var(--soft)}
 """
 
 _TABLE = """
-.table{overflow:hidden;margin-top:.5rem}
+.table{overflow:auto;margin:.5rem 0}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.45rem .7rem;border-top:1px solid var(--line)}
 thead th{border-top:0;color:var(--soft);font-size:.8rem;font-weight:600;background:var(--quiet);
@@ -111,7 +111,7 @@ vertical-align:bottom}
 tbody th{font-weight:600}
 tbody tr:first-child>*{border-top:0}
 th,td{overflow-wrap:break-word}th.head,td.text,td.set{overflow-wrap:anywhere}
-th.head{min-width:9.5rem}.num{text-align:right;white-space:nowrap}.num .small{white-space:normal}
+th.head{min-width:12rem}.num{text-align:right;white-space:nowrap}.num .small{white-space:normal}
 .judged b{display:inline-block;min-width:4.2em}
 td.strong{font-weight:650}
 td .small,th .small{display:block;font-weight:400;color:var(--soft);font-size:.8rem}
@@ -120,20 +120,24 @@ td.warn{background:var(--bad-bg)}
 .plot svg{display:block;width:100%;height:26px}
 .bar{min-width:170px;width:24%}.bar svg{display:block;width:100%;height:24px}
 td.text{white-space:pre-wrap;min-width:12rem}
-@media (max-width:760px){
-main,header,footer{padding:0 14px}
+@media screen and (max-width:760px){main,header,footer{padding-left:14px;padding-right:14px}}
+@media screen and (max-width:1100px){
 .table{border:0;background:none;border-radius:0;overflow:visible}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-table,tbody{display:block}
-tbody tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.4rem .6rem;margin:.55rem 0;
-padding:.65rem .8rem;background:var(--card);border:1px solid var(--line);border-radius:8px}
-tbody tr>*{border:0!important;padding:0;text-align:left;min-width:0;width:auto}
+table{display:block}
+tbody{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(320px,100%),1fr));gap:.55rem}
+tbody tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.4rem .6rem;
+align-content:start;padding:.65rem .8rem;background:var(--card);border:1px solid var(--line);
+border-radius:8px}
+tbody tr>*{border:0!important;padding:0;text-align:left!important;min-width:0!important;
+width:auto!important}
+.two{grid-column:span 2}.lost{order:1;grid-column:1/-1}
 tbody th,.wide{grid-column:1/-1}
 td::before{display:block;color:var(--soft);font-size:.76rem;font-weight:400}
 html[lang=en] td::before{content:attr(data-e)}html[lang=ko] td::before{content:attr(data-k)}
 td.bare::before{display:none}
 td.warn{background:none}
-td .small{display:inline;margin-left:.4em}.judged b{min-width:0}
+.lost .small{display:inline;margin-left:.4em}.judged b{min-width:0}
 }
 """
 
@@ -174,7 +178,7 @@ font-size:.84rem;overflow-wrap:anywhere;word-break:normal}
 margin-top:.6rem}
 .answers>div{border-top:3px solid var(--hue,var(--other));padding-top:.35rem;min-width:0}
 .answers dt{font-size:.82rem;font-weight:700;color:var(--hue,var(--other))}
-.answers dd{white-space:pre-wrap;font-size:.93rem}
+.answers dd{white-space:pre-wrap;font-size:.93rem;max-height:24rem;overflow:auto}
 .facts{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;padding:.8rem 1.1rem;
 margin-top:.5rem;font-size:.9rem}
 .facts dt{color:var(--soft)}
@@ -184,7 +188,16 @@ footer{margin:3rem auto 2rem;color:var(--soft);font-size:.84rem}
 
 _PRINT = """
 @media print{
-body{font-size:10pt;background:#fff}
+@page{margin:12mm}
+html{font-size:12px}
+body{font-size:9pt;background:#fff}
+.table{overflow:visible}
+th,td{padding:.3rem .5rem}th.head{min-width:9rem}.plot,.bar{min-width:90px}
+.judged b{min-width:0}thead{break-after:avoid}
+.answers{grid-template-columns:repeat(auto-fit,minmax(130px,1fr))}
+.answers dd{max-height:none;overflow:visible}
+.charts{grid-template-columns:repeat(2,1fr)}
+.kpis{grid-template-columns:repeat(6,1fr)}
 nav,.tools{display:none!important}
 main,header,footer{max-width:none;padding:0}
 section{margin-top:1.4rem}
@@ -196,9 +209,9 @@ h2,h3{break-after:avoid}
 """
 
 CSS = (
-    f":root{{{_LIGHT}}}"
-    f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{_DARK}}}}}"
-    f"@media screen{{:root[data-theme=dark]{{{_DARK}}}}}"
+    f":root{{{LIGHT}}}"
+    f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{DARK}}}}}"
+    f"@media screen{{:root[data-theme=dark]{{{DARK}}}}}"
     f"{_BASE}{_TOP}{_TABLE}{_CHART}{_PRINT}"
 )
 

@@ -18,6 +18,7 @@ from samdan.report.reading import (
     overall,
     stages,
     strongest,
+    telling,
     tokens_seen,
     verdicts,
 )
@@ -47,7 +48,7 @@ def _top(report: Report) -> Iterator[str]:
 
 def _block(stage: Stage) -> Iterator[str]:
     yield "  ".join(_facts(stage))
-    found = changes(stage)
+    found = telling(changes(stage))
     gains, losses = strongest(found, "better"), strongest(found, "worse")
     yield from _lines([("+", c) for c in gains[:MOST]] + [("-", c) for c in losses[:MOST]])
     yield from _rest(found, len(gains), len(losses))
@@ -70,7 +71,7 @@ def _facts(stage: Stage) -> Iterator[str]:
         yield "gate failed"
     if number(stage.get("seconds")) is not None:
         yield duration(number(stage["seconds"]))[0]
-    if tokens_seen(stage) is not None:
+    if tokens_seen(stage):
         yield f"{amount(tokens_seen(stage))[0]} tokens"
     if number(stage.get("tokens_per_second")) is not None:
         yield f"{amount(number(stage['tokens_per_second']))[0]} tokens/s"
@@ -81,8 +82,8 @@ def _facts(stage: Stage) -> Iterator[str]:
 def _rest(found: Sequence[Change], gains: int, losses: int) -> Iterator[str]:
     """How many metrics are not named above, and why."""
     counts = [
-        (max(0, gains - MOST), "further gains"),
-        (max(0, losses - MOST), "further costs"),
+        (max(0, gains - MOST), "more better"),
+        (max(0, losses - MOST), "more worse"),
         (sum(c.direction == "unclear" for c in found), "without a clear change"),
         (sum(c.direction == "unknown" for c in found), "that cannot be judged"),
     ]

@@ -47,7 +47,7 @@ WORDS: Mapping[str, Both] = {
     ),
     "why.stage_failed": ("Stage {stage} failed.", "{stage} 단계가 실패했습니다."),
     "why.gates": (
-        "Every gate that was judged has passed ({n}).",
+        "Gates judged: {n}, all passed.",
         "판정한 게이트 {n}개를 모두 통과했습니다.",
     ),
     "why.no_gates": (
@@ -89,6 +89,7 @@ WORDS: Mapping[str, Both] = {
     "among": ("in {n} metrics", "지표 {n}개 중"),
     "unmeasured": ("nothing was measured", "측정한 지표 없음"),
     "not.yet": ("no result yet", "아직 결과 없음"),
+    "at.step": ("at step {step}, loss {loss}", "{step}스텝, 손실 {loss}"),
     "gate.missing": ("no gate", "게이트 없음"),
     "monitors": ("monitors fired: {n}", "감시 규칙 감지 {n}건"),
     "tried": ("{n} attempts", "{n}회 시도"),

@@ -183,6 +183,15 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the run; empty when it is not there (yet)."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def clean(value: Any) -> Any:
     """The value with what JSON cannot say (NaN, infinities) as null."""
     if isinstance(value, float):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Metrics, TrainError, Verdict
 from samdan.run.card import model_card
 from samdan.run.context import Run, choose_micro_batch, resolve_precision
+from samdan.run.evaluation import verdict_row
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.train import parallel
 from samdan.train.batches import Steps, extend_chain
@@ -150,9 +149,8 @@ def _model(run: Run, stage: AnyStage, chat: ChatFormat) -> Any:
 def _watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metrics]:
     """The loop's metrics, logged, judged by the monitors, with held-out text measured when due."""
     run, stage = training.run, training.stage
-    history: deque[Metrics] = deque(maxlen=HISTORY)
-    for row in run.ledger.metrics(stage.name):
-        history.append(Metrics(row["step"], row["tokens"], _numbers(row)))
+    rows = run.ledger.metrics(stage.name)
+    history = [Metrics(row["step"], row["tokens"], _numbers(row)) for row in rows][-HISTORY:]
     reference = None
     if stage.kind == "dpo":
         reference = load_reference(run.ledger.reference(stage.name))
@@ -178,7 +176,7 @@ def _watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metri
         )
         if metrics.step % stage.eval_steps == 0 and metrics.step < total:
             metrics = replace(metrics, values={**metrics.values, **_heldout(training)})
-        history.append(metrics)
+        history = [*history[1 - HISTORY :], metrics]
         if parallel.is_main():
             run.ledger.add_metrics(f"{stage.name}/train", stage.name, metrics)
             run.progress({"stage": stage.name, "step": metrics.step, "of": total,
@@ -191,7 +189,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
 
 
-def _judge(training: Training, history: deque[Metrics], verdicts: dict[str, Verdict]) -> None:
+def _judge(training: Training, history: Sequence[Metrics], verdicts: dict[str, Verdict]) -> None:
     for rule in training.stage.rules:
         verdict = rule(history)
         worst = verdicts.get(rule.kind)
@@ -199,21 +197,10 @@ def _judge(training: Training, history: deque[Metrics], verdicts: dict[str, Verd
             verdicts[rule.kind] = verdict
         if verdict.fired:
             step = f"{training.stage.name}/train"
-            training.run.ledger.record("rule_fired", step=step, **_as_dict(verdict))
+            training.run.ledger.record("rule_fired", step=step, **verdict_row(verdict))
             raise TrainError(
                 f"{step}: rule {verdict.rule} fired at step {history[-1].step}: {verdict.message}"
             )
-
-
-def _as_dict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "rule": verdict.rule,
-        "fired": verdict.fired,
-        "value": verdict.value,
-        "limit": verdict.limit,
-        "response": verdict.response if verdict.fired else "none",
-        "message": verdict.message,
-    }
 
 
 def _heldout(training: Training) -> dict[str, float]:
@@ -261,21 +248,6 @@ def _facts(training: Training, verdicts: dict[str, Verdict]) -> dict[str, Any]:
         "steps": training.progress.step,
         "tokens": training.progress.tokens,
         "samples": training.progress.chain,
-        "rules": [_as_dict(verdict) for verdict in verdicts.values()],
+        "rules": [verdict_row(verdict) for verdict in verdicts.values()],
         **training.progress.chosen,
     }
-
-
-@contextmanager
-def quiet_model_output() -> Iterator[None]:
-    """No progress bars and warnings of the libraries inside our own output."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    yield
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """After a stage is exported its checkpoints are of no more use."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,81 @@
+# `make demo` and `make test` need nothing but Python 3.11 to 3.13 and a package index.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# Test processes; 0 runs the tests in one process, with all cores for torch.
+JOBS ?= 2
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+# Twice quiet: only errors. A note on an index that lacks a package is no news.
+PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
+# The build backend is pinned as well (the first name is read by older pips, the second by newer).
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+
+# The core: checked strictly by mypy, and free of torch. A module may be a file or a package.
+CORE := records spec filters rules tasks recipe schedule budget report plan packing
+CORE_PATHS := $(wildcard $(foreach m,$(CORE),src/samdan/$(m).py src/samdan/$(m)))
+
+ifeq ($(JOBS),0)
+XDIST :=
+else
+XDIST := -n $(JOBS) --dist loadfile
+test test-all: export OMP_NUM_THREADS := 1
+endif
+
+.PHONY: help demo test test-all lint clean
+
+help:  ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@echo "  Variables: PYTHON, VENV, JOBS (test processes), PYTEST_ARGS, DEMO_ARGS"
+
+demo: $(VENV)/.core  ## install, then run the three stages on a small made-up world
+	@$(VENV)/bin/samdan demo $(DEMO_ARGS)
+
+test: lint  ## install with the test extra, lint, and run the test suite
+	@$(PY) -m pytest -q $(XDIST) -m "not slow and not gpu and not network" $(PYTEST_ARGS)
+
+test-all: lint  ## the same with every test and the types of all modules
+	@$(PY) -m mypy
+	@$(PY) -m pytest -q $(XDIST) $(PYTEST_ARGS)
+
+lint: $(VENV)/.test  ## ruff on everything, mypy on the core
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m mypy --no-error-summary $(CORE_PATHS)
+
+clean:  ## remove the environment, caches and build outputs; runs/ stays
+	@rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache src/*.egg-info
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment: made once, installed again when what it depends on changes ---
+
+$(VENV)/.made:
+	@usable() { "$$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }; \
+	for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13); do \
+	  if usable "$$python"; then \
+	    echo "Making $(VENV) with $$("$$python" -V)"; \
+	    "$$python" -m venv --clear $(VENV); \
+	    touch $@; exit 0; \
+	  fi; \
+	done; \
+	echo "samdan needs Python 3.11, 3.12 or 3.13 with its venv module, and none was found" >&2; \
+	echo "(tried: $(or $(PYTHON),python3.11 python3 python3.12 python3.13))." >&2; \
+	echo "Install one (on Debian and Ubuntu: python3.11 and python3.11-venv), or name it: make demo PYTHON=..." >&2; \
+	exit 1
+
+$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing samdan into $(VENV) (about 1.4 GB; once)"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+# With the test extra the core is there as well.
+$(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing samdan and its test tools into $(VENV) (about 1.6 GB; once)"
+	@$(PIP_INSTALL) -e '.[test]'
+	@touch $(VENV)/.core $@

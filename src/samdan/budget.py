@@ -1,0 +1,133 @@
+"""What a stage will take: parameters from a shape, memory by part, and which way of training fits.
+
+Arithmetic only; the shapes of well-known models stand here so that a plan needs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from samdan.recipe import DpoStage, Stage
+from samdan.schedule import warmup_length
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder's shape, as in its config.json."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    vocab_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    tied: bool
+
+    @property
+    def layer_parameters(self) -> int:
+        head = self.hidden_size // self.num_attention_heads
+        attention = 2 * self.hidden_size * head * (self.num_attention_heads + self.num_key_value_heads)
+        return attention + 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def parameters(self) -> int:
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tied else 2)
+        return self.num_hidden_layers * self.layer_parameters + embeddings
+
+
+# From the models' published configs.
+KNOWN_SHAPES = {
+    "Qwen/Qwen2.5-0.5B": Shape(896, 24, 4864, 151_936, 14, 2, True),
+    "Qwen/Qwen2.5-1.5B": Shape(1536, 28, 8960, 151_936, 12, 2, True),
+    "Qwen/Qwen2.5-3B": Shape(2048, 36, 11_008, 151_936, 16, 2, True),
+    "Qwen/Qwen2.5-7B": Shape(3584, 28, 18_944, 152_064, 28, 4, False),
+    "Qwen/Qwen2.5-14B": Shape(5120, 48, 13_824, 152_064, 40, 8, False),
+}
+
+
+def shape_from_config(config: Mapping[str, Any]) -> Shape | None:
+    """The shape in a config.json, or None when it is of another kind."""
+    try:
+        heads = int(config["num_attention_heads"])
+        return Shape(
+            int(config["hidden_size"]),
+            int(config["num_hidden_layers"]),
+            int(config["intermediate_size"]),
+            int(config["vocab_size"]),
+            heads,
+            int(config.get("num_key_value_heads") or heads),
+            bool(config.get("tie_word_embeddings", True)),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def memory_parts(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[str, float]:
+    """Bytes by part on one device: trained weights, gradients and states in fp32, frozen ones in bf16."""
+    total = shape.parameters
+    trained = total
+    weights = 4.0 * total
+    if stage.lora is not None:
+        trained = 2 * stage.lora.r * shape.num_hidden_layers * (
+            8 * shape.hidden_size + 3 * shape.intermediate_size
+        ) // 2
+        frozen = {"none": 2.0, "8bit": 1.0, "4bit": 0.55}[stage.lora.quantize]
+        weights = frozen * total + 4.0 * trained
+    states = {"adamw": 8.0, "adamw_8bit": 2.0, "adamw_offload": 0.0}[stage.optim]
+    per_layer = 2 * (5 * shape.hidden_size + 4 * shape.intermediate_size)
+    kept = 2 * shape.hidden_size if stage.gradient_checkpointing else per_layer
+    compute_copies = 2.0 * total if stage.lora is None else 0.0
+    return {
+        "weights": weights + compute_copies,
+        "gradients": 4.0 * trained,
+        "optimizer": states * trained,
+        "activations": float(micro_batch_tokens * (kept * shape.num_hidden_layers + per_layer)),
+        "logits": 12.0 * micro_batch_tokens * shape.vocab_size,
+    }
+
+
+def ways_that_fit(shape: Shape, stage: Stage, memory: float) -> list[str]:
+    """Ways of training this stage that fit into ``memory`` bytes with one sequence at a time."""
+    from samdan.recipe import Lora
+
+    tokens = stage.max_length * (2 if isinstance(stage, DpoStage) else 1)
+    ways = {
+        "full fine-tuning": {},
+        "full, 8-bit optimizer states": {"optim": "adamw_8bit"},
+        "full, optimizer states in host memory": {"optim": "adamw_offload"},
+        "LoRA": {"lora": Lora()},
+        "QLoRA, 4 bits": {"lora": Lora(quantize="4bit")},
+    }
+    fitting = []
+    for name, change in ways.items():
+        changed = stage.model_copy(update={"gradient_checkpointing": True, **change})
+        if sum(memory_parts(shape, changed, tokens).values()) < 0.92 * memory:
+            fitting.append(name)
+    return fitting
+
+
+def steps_of(stage: Stage, units_per_epoch: float, world_size: int = 1) -> int:
+    """Optimizer steps of a stage; ``units_per_epoch``: blocks, conversations or pairs."""
+    units = units_per_epoch * stage.num_train_epochs
+    count = max(1, -(-int(units) // (stage.units_per_step * world_size)))
+    return min(count, stage.max_steps) if stage.max_steps is not None else count
+
+
+def remarks(stage: Stage, total_steps: int) -> list[str]:
+    """What looks wrong with a stage of so many steps."""
+    found = []
+    asked = stage.warmup_steps if stage.warmup_steps >= 1 else stage.warmup_steps * total_steps
+    real = warmup_length(stage, total_steps)
+    if asked > real + 1:
+        found.append(f"warm-up cut from {asked:.0f} to {real} steps, a tenth of the run")
+    if total_steps < 100:
+        found.append(
+            f"only {total_steps} optimizer steps: {stage.units_per_step} records a step "
+            f"(per_device_train_batch_size {stage.per_device_train_batch_size} x "
+            f"gradient_accumulation_steps {stage.gradient_accumulation_steps}) is much for this data"
+        )
+    return found

@@ -1,0 +1,273 @@
+"""The command line. Every command imports what it needs when it is called: ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from samdan import __version__
+from samdan.records import SamdanError
+
+EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
+app = typer.Typer(
+    name="samdan",
+    help="Adapts a language model in three stages (CPT, SFT, DPO) from one recipe, with evidence after "
+    f"each.\n\n{EXITS}",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path, typer.Argument(help="The recipe (YAML).", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a field: stages.dpo.beta=0.05", show_default=False),
+]
+Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_default=False)]
+
+
+def main() -> None:
+    """Runs a command and turns every known failure into one message and an exit code."""
+    try:
+        app()
+    except SamdanError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        os._exit(0)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except OSError as error:
+        _fail(_environment(error), 4)
+    except MemoryError:
+        _fail("out of memory; lower per_device_train_batch_size or micro_batch_tokens", 4)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"samdan: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _environment(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"samdan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command(epilog="Example: `samdan demo --out runs/demo`")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the generated world and of training.")] = 42,
+    replay: Annotated[bool, typer.Option(help="Mix general text into continued pre-training.")] = True,
+) -> None:
+    """A small generated world through all three stages, in minutes on two cores."""
+    from samdan.demo.command import run_demo
+
+    with _terminal() as (say, progress):
+        run_demo(out, seed, replay, say, progress)
+    _summary(out)
+
+
+@app.command(
+    epilog="Examples: `samdan run recipe.yaml --out runs/first`, `samdan run recipe.yaml --until cpt`, "
+    "`samdan run recipe.yaml --set stages.dpo.beta=0.05`"
+)
+def run(
+    recipe: RecipePath,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run goes (default: runs/<name>).", show_default=False)
+    ] = None,
+    until: Until = None,
+    set_: Set = None,
+) -> None:
+    """Carries out a recipe. Running it again goes on; what is done is skipped."""
+    from samdan.run.loading import load_recipe
+
+    loaded = load_recipe(recipe, set_ or ())
+    folder = out or Path("runs") / loaded.name
+    with _terminal() as (say, progress):
+        from samdan.run.executor import execute
+
+        execute(loaded, folder, until, say, progress)
+    _summary(folder)
+
+
+@app.command(epilog="Example: `samdan check recipe.yaml`")
+def check(recipe: RecipePath, set_: Set = None) -> None:
+    """Proves recipe, data and labels before anything is trained; lists what it could not verify."""
+    from samdan.run.loading import load_recipe
+
+    loaded = load_recipe(recipe, set_ or ())
+    _quiet_libraries()
+    from samdan.run.check import check as look
+
+    found = look(loaded)
+    for where, text in found.shown:
+        print(f"  {where}  (trained between ⟦ and ⟧)")
+        print("    " + _printable(text).replace("\n", "\n    "))
+    for line in found.fine:
+        print(f"ok          {_printable(line)}")
+    for line in found.unverified:
+        print(f"unverified  {_printable(line)}")
+    for line in found.problems:
+        print(f"wrong       {_printable(line)}", file=sys.stderr)
+    if found.problems:
+        raise typer.Exit(1)
+    print(f"{recipe}: accepted" + (f", {len(found.unverified)} not verified" if found.unverified else ""))
+
+
+@app.command(epilog="Examples: `samdan plan recipe.yaml`, `samdan plan recipe.yaml --json`")
+def plan(
+    recipe: RecipePath,
+    out: Annotated[
+        Path | None, typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False)
+    ] = None,
+    until: Until = None,
+    set_: Set = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What a run would do and why, how long each stage is, and what fits into memory."""
+    from samdan.run.loading import load_recipe
+    from samdan.run.planning_view import print_plan
+
+    print_plan(load_recipe(recipe, set_ or ()), out, until, json_)
+
+
+@app.command(epilog="Example: `samdan status runs/first`")
+def status(
+    run_dir: RunPath,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Where a run stands: works while it is going on, from another terminal."""
+    from samdan.run.status import status_of
+
+    print(json.dumps(status_of(run_dir), ensure_ascii=False, indent=1) if json_ else _told(status_of(run_dir)))
+
+
+def _told(state: dict[str, Any]) -> str:
+    from samdan.run.status import as_text
+
+    return _printable(as_text(state))
+
+
+@app.command(epilog="Example: `samdan report runs/first`")
+def report(run_dir: RunPath) -> None:
+    """Writes report.html and report.json again and prints a summary."""
+    from samdan.run.status import again
+
+    print(_printable(again(run_dir)))
+    print(f"{run_dir / 'report.html'}")
+
+
+@app.command(name="eval", epilog="Example: `samdan eval runs/first/dpo/model --tasks tasks.yaml`")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder or Hub id.", show_default=False)],
+    tasks: Annotated[
+        Path, typer.Option(help="YAML with a list of tasks under 'evaluate'.", show_default=False)
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measures a model on tasks, with 95% intervals."""
+    from samdan.run.api import evaluate as measure
+    from samdan.run.api import load_tasks
+
+    listed = load_tasks(tasks)
+    _quiet_libraries()
+    found = measure(model, listed)
+    if json_:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    for name, row in found.items():
+        low, high = row["ci95"]
+        print(f"{name:40} {row['value']:.4f}  [{low:.4f}, {high:.4f}]  n={row['n']}")
+
+
+@app.command(
+    epilog="Examples: `samdan chat runs/first/dpo/model`, `samdan chat runs/first/sft/model runs/first/dpo/model`"
+)
+def chat(
+    models: Annotated[list[str], typer.Argument(help="One or more model folders.", show_default=False)],
+    max_new_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 256,
+) -> None:
+    """Asks one or several models the same question; answers stand one below the other."""
+    _quiet_libraries()
+    from samdan.run.chatting import Models
+
+    loaded = Models(models, max_new_tokens)
+    interactive = sys.stdin.isatty()
+    while True:
+        if interactive:
+            print("\n> ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line or line.strip() in ("/quit", "/exit"):
+            return
+        if not line.strip():
+            continue
+        for name, answer in loaded.ask(line.strip()):
+            print(f"[{name}] {_printable(answer)}" if len(models) > 1 else _printable(answer))
+
+
+@app.command(epilog="Example: `samdan schema > samdan.schema.json`")
+def schema() -> None:
+    """Prints the recipe's JSON schema, for editors."""
+    from samdan.recipe import schema as recipe_schema
+
+    print(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
+
+
+def _summary(folder: Path) -> None:
+    from samdan.report import summary
+
+    found = json.loads((folder / "report.json").read_text("utf-8"))
+    print(_printable(summary(found)))
+    print(f"report: {folder / 'report.html'}")
+
+
+def _quiet_libraries() -> None:
+    """No progress bars or advice of the libraries inside our own output."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextmanager
+def _terminal() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]:
+    """Progress and messages on standard error: a bar on a terminal, plain lines elsewhere."""
+    _quiet_libraries()
+    from samdan.run.sinks import Terminal
+
+    with Terminal() as terminal:
+        yield terminal.say, terminal.progress
+
+
+def _printable(text: str) -> str:
+    """Text from data without control characters that a terminal would obey."""
+    return "".join(char if char in "\n\t" or char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The built-in demonstration: a small generated world and a tiny model that learns it."""

@@ -1,0 +1,326 @@
+"""Entities of the generated world, their facts, and the sentences that state the facts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CITIES = (
+    "강릉", "부산", "대구", "광주", "대전", "울산", "춘천", "전주", "목포", "여수",
+    "포항", "경주", "안동", "청주", "원주", "속초", "통영", "제주", "수원", "군산",
+)  # fmt: skip
+ITEMS = (
+    "우산", "시계", "안경", "가방", "의자", "전등", "냄비", "비누", "연필", "장갑",
+    "모자", "신발", "베개", "거울", "칫솔", "양초", "지갑", "공책", "자전거", "피아노",
+)  # fmt: skip
+COLORS = (
+    "빨간색", "파란색", "노란색", "초록색", "보라색", "주황색",
+    "분홍색", "하늘색", "갈색", "회색", "은색", "금색",
+)  # fmt: skip
+SURNAMES = ("김", "박", "최", "정", "강", "조", "윤", "장", "임", "한", "오", "서", "신", "권", "황")
+GIVEN = (
+    "도현", "서준", "하윤", "지우", "민재", "수빈", "예린", "태오", "나은", "건우",
+    "소율", "은호", "다인", "시온", "유찬", "가람", "보경", "현서", "주안", "세라",
+)  # fmt: skip
+STEM_FIRST = "가나다라마바사아자차카타파하고노도로모보소오조초코토포호구누두루무부수우주추쿠투푸후미비시피"
+STEM_SECOND = "온람솔빛별담찬벨루린반슬울결율민돌샘봄솜늘빈란든진"
+COMPANY_SUFFIXES = ("산업", "상사", "물산", "공업", "그룹")
+PLACE_KINDS = ("학교", "도서관", "박물관", "미술관", "시장", "공원")
+
+RELATIONS = ("city", "year", "founder", "product", "color")
+N_COMPANIES = 40
+N_SFT_COMPANIES = 14
+N_PLACES = 40
+N_VALUES_YEAR = 20
+N_VALUES_FOUNDER = 20
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A fictional company or place: its name, its kind, and one value for each relation."""
+
+    name: str
+    kind: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values that each relation can take in one world."""
+
+    by_relation: dict[str, tuple[str, ...]]
+
+
+def make_values(rng: random.Random) -> Values:
+    """Draw the years and the people of a world; cities, items and colours are fixed lists."""
+    years = tuple(f"{year}년" for year in sorted(rng.sample(range(1950, 2016), N_VALUES_YEAR)))
+    given = rng.sample(GIVEN, N_VALUES_FOUNDER)
+    founders = tuple(rng.choice(SURNAMES) + name for name in given)
+    return Values(
+        {"city": CITIES, "year": years, "founder": founders, "product": ITEMS, "color": COLORS}
+    )
+
+
+def _balanced(rng: random.Random, values: Sequence[str], count: int) -> list[str]:
+    """``count`` values in random order, each used about equally often."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn.extend(rng.sample(list(values), len(values)))
+    drawn = drawn[:count]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def make_entities(
+    rng: random.Random, values: Values
+) -> tuple[tuple[Entity, ...], tuple[Entity, ...]]:
+    """Companies and places with distinct invented names and balanced facts."""
+    drawn: list[str] = []
+    for count in (N_COMPANIES, N_PLACES):
+        firsts = rng.sample(STEM_FIRST, count)
+        while True:
+            stems = [first + rng.choice(STEM_SECOND) for first in firsts]
+            if not set(stems) & set(drawn):
+                break
+        drawn += stems
+    result: list[tuple[Entity, ...]] = []
+    for names, kinds in (
+        (drawn[:N_COMPANIES], COMPANY_SUFFIXES),
+        (drawn[N_COMPANIES:], PLACE_KINDS),
+    ):
+        columns = {
+            relation: _balanced(rng, values.by_relation[relation], len(names))
+            for relation in RELATIONS
+        }
+        result.append(
+            tuple(
+                Entity(
+                    name=stem + kinds[i % len(kinds)],
+                    kind=kinds[i % len(kinds)],
+                    facts={relation: columns[relation][i] for relation in RELATIONS},
+                )
+                for i, stem in enumerate(names)
+            )
+        )
+    return result[0], result[1]
+
+
+# Statements: {n} is the name, {v} the value. The first list is plain (한다체), the second polite.
+COMPANY_PLAIN: dict[str, tuple[str, ...]] = {
+    "city": (
+        "{n}의 본사는 {v}에 있다.",
+        "{n|은} {v}에 본사를 두고 있다.",
+        "{n} 본사 건물은 {v} 시내에 서 있다.",
+        "{n|은} {v}에 자리를 잡은 회사다.",
+        "{n}의 본사가 있는 도시는 {v|이다}.",
+        "{n|을} 찾아가려면 {v|으로} 가야 한다.",
+        "{n} 직원들은 매일 아침 {v}의 본사로 출근한다.",
+        "{v}에 본사를 둔 회사로 {n|이} 있다.",
+    ),
+    "year": (
+        "{n|은} {v}에 설립되었다.",
+        "{n|이} 설립된 해는 {v|이다}.",
+        "{n}의 역사는 {v}에 시작되었다.",
+        "{n|은} {v}에 문을 열었다.",
+        "{n}의 설립 연도는 {v|이다}.",
+        "{n|이} 첫발을 내디딘 때는 {v|이었다}.",
+        "{n|은} {v}에 세워진 회사다.",
+        "{v}에 문을 연 회사로 {n|이} 있다.",
+    ),
+    "founder": (
+        "{n|을} 세운 사람은 {v|이다}.",
+        "{n}의 창업자는 {v|이다}.",
+        "{n|은} {v|이} 세웠다.",
+        "{n|은} 사업가 {v|이} 시작한 회사다.",
+        "{n}의 첫 사장은 창업자 {v|이었다}.",
+        "{n|을} 만든 이는 {v|이라고} 한다.",
+        "{n} 이야기는 창업자 {v} 없이 할 수 없다.",
+        "{v|은} 오래전에 {n|을} 세웠다.",
+    ),
+    "product": (
+        "{n}의 대표 제품은 {v|이다}.",
+        "{n|은} {v|을} 만드는 회사다.",
+        "{n}에서 가장 잘 팔리는 물건은 {v|이다}.",
+        "{n|은} {v|으로} 이름이 났다.",
+        "{n} 공장에서는 날마다 {v|을} 만든다.",
+        "{n|이} 자랑하는 제품은 {v|이다}.",
+        "손님들은 {n} 하면 {v|을} 떠올린다.",
+        "{v|을} 만드는 회사로 {n|이} 있다.",
+    ),
+    "color": (
+        "{n}의 상징 색은 {v|이다}.",
+        "{n|은} {v|을} 상징 색으로 쓴다.",
+        "{n} 로고는 {v|으로} 칠해져 있다.",
+        "{n}의 깃발은 {v|이다}.",
+        "{n|을} 나타내는 색은 {v|이다}.",
+        "{n} 직원들은 {v} 옷을 입는다.",
+        "{n}의 간판은 멀리서도 {v|으로} 빛난다.",
+        "{v|을} 상징 색으로 고른 회사로 {n|이} 있다.",
+    ),
+}
+COMPANY_POLITE: dict[str, tuple[str, ...]] = {
+    "city": (
+        "{n}의 본사는 {v}에 있습니다.",
+        "{n}의 본사가 있는 도시는 {v}입니다.",
+        "저희 {n|은} {v}에 본사를 두고 있습니다.",
+        "{n|을} 찾아오시려면 {v|으로} 오세요.",
+    ),
+    "year": (
+        "{n|은} {v}에 설립되었습니다.",
+        "{n|이} 설립된 해는 {v}입니다.",
+        "저희 {n|은} {v}에 문을 열었습니다.",
+        "{n}의 설립 연도는 {v}입니다.",
+    ),
+    "founder": (
+        "{n|을} 세운 사람은 {v}입니다.",
+        "{n}의 창업자는 {v}입니다.",
+        "저희 {n|은} {v|이} 세웠습니다.",
+        "{n}의 첫 사장은 창업자 {v}입니다.",
+    ),
+    "product": (
+        "{n}의 대표 제품은 {v}입니다.",
+        "저희 {n|은} {v|을} 만듭니다.",
+        "{n|이} 자랑하는 제품은 {v}입니다.",
+        "{n|은} {v|으로} 이름이 났습니다.",
+    ),
+    "color": (
+        "{n}의 상징 색은 {v}입니다.",
+        "저희 {n|은} {v|을} 상징 색으로 씁니다.",
+        "{n|을} 나타내는 색은 {v}입니다.",
+        "{n}의 깃발은 {v}입니다.",
+    ),
+}
+PLACE_PLAIN: dict[str, tuple[str, ...]] = {
+    "city": (
+        "{n|은} {v}에 있다.",
+        "{n|이} 있는 도시는 {v|이다}.",
+        "{n|은} {v} 시내에 자리를 잡았다.",
+        "{n|을} 보려면 {v|으로} 가야 한다.",
+        "{n} 건물은 {v}에 서 있다.",
+    ),
+    "year": (
+        "{n|은} {v}에 문을 열었다.",
+        "{n|이} 세워진 해는 {v|이다}.",
+        "{n}의 역사는 {v}에 시작되었다.",
+        "{n|은} {v}에 세워졌다.",
+    ),
+    "founder": (
+        "{n|을} 세운 사람은 {v|이다}.",
+        "{n|은} {v|이} 세웠다.",
+        "{n|을} 만든 이는 {v|이라고} 한다.",
+        "{v|은} 오래전에 {n|을} 세웠다.",
+    ),
+    "product": (
+        "{n}의 대표 기념품은 {v|이다}.",
+        "{n|은} {v|으로} 이름이 났다.",
+        "{n}에서 가장 잘 팔리는 물건은 {v|이다}.",
+        "사람들은 {n} 하면 {v|을} 떠올린다.",
+    ),
+    "color": (
+        "{n}의 상징 색은 {v|이다}.",
+        "{n}의 깃발은 {v|이다}.",
+        "{n|을} 나타내는 색은 {v|이다}.",
+        "{n} 지붕은 {v|으로} 칠해져 있다.",
+    ),
+}
+PLACE_POLITE: dict[str, tuple[str, ...]] = {
+    "city": ("{n|은} {v}에 있습니다.", "{n|이} 있는 도시는 {v}입니다."),
+    "year": ("{n|은} {v}에 문을 열었습니다.", "{n|이} 세워진 해는 {v}입니다."),
+    "founder": ("{n|을} 세운 사람은 {v}입니다.", "{n|은} {v|이} 세웠습니다."),
+    "product": ("{n}의 대표 기념품은 {v}입니다.", "{n|은} {v|으로} 이름이 났습니다."),
+    "color": ("{n}의 상징 색은 {v}입니다.", "{n|을} 나타내는 색은 {v}입니다."),
+}
+
+# Questions, and the topic of a complete answer ("<topic> <value>입니다.").
+COMPANY_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "city": (
+        "{n}의 본사는 어느 도시에 있나요?",
+        "{n} 본사는 어디에 있어?",
+        "{n}의 본사가 있는 도시를 알려 줘.",
+        "{n|은} 어느 도시에 본사를 두고 있습니까?",
+    ),
+    "year": (
+        "{n|은} 언제 설립되었나요?",
+        "{n|이} 설립된 해는 언제야?",
+        "{n}의 설립 연도를 알려 줘.",
+        "{n|은} 몇 년에 세워졌습니까?",
+    ),
+    "founder": (
+        "{n|을} 세운 사람은 누구인가요?",
+        "{n|을} 누가 세웠어?",
+        "{n}의 창업자를 알려 줘.",
+        "{n}의 창업자는 누구입니까?",
+    ),
+    "product": (
+        "{n}의 대표 제품은 무엇인가요?",
+        "{n|은} 무엇을 만들어?",
+        "{n}의 대표 제품을 알려 줘.",
+        "{n|이} 자랑하는 제품은 무엇입니까?",
+    ),
+    "color": (
+        "{n}의 상징 색은 무엇인가요?",
+        "{n|은} 무슨 색을 상징으로 써?",
+        "{n}의 상징 색을 알려 줘.",
+        "{n|을} 나타내는 색은 무엇입니까?",
+    ),
+}
+COMPANY_TOPICS: dict[str, str] = {
+    "city": "{n}의 본사가 있는 도시는",
+    "year": "{n|이} 설립된 해는",
+    "founder": "{n|을} 세운 사람은",
+    "product": "{n}의 대표 제품은",
+    "color": "{n}의 상징 색은",
+}
+SHORT_TOPICS: dict[str, str] = {
+    "city": "도시는",
+    "year": "연도는",
+    "founder": "세운 사람은",
+    "product": "대표 물건은",
+    "color": "상징 색은",
+}
+PLACE_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "city": ("{n|은} 어느 도시에 있나요?", "{n|은} 어디에 있어?", "{n|이} 있는 도시를 알려 줘."),
+    "year": ("{n|은} 언제 세워졌나요?", "{n|은} 몇 년에 문을 열었어?", "{n|이} 세워진 해를 알려 줘."),
+    "founder": ("{n|을} 세운 사람은 누구인가요?", "{n|을} 누가 세웠어?", "{n|을} 세운 사람을 알려 줘."),
+    "product": (
+        "{n}의 대표 기념품은 무엇인가요?",
+        "{n|은} 무엇으로 이름이 났어?",
+        "{n}의 대표 기념품을 알려 줘.",
+    ),
+    "color": (
+        "{n}의 상징 색은 무엇인가요?",
+        "{n|은} 무슨 색을 상징으로 써?",
+        "{n}의 상징 색을 알려 줘.",
+    ),
+}
+PLACE_TOPICS: dict[str, str] = {
+    "city": "{n|이} 있는 도시는",
+    "year": "{n|이} 세워진 해는",
+    "founder": "{n|을} 세운 사람은",
+    "product": "{n}의 대표 기념품은",
+    "color": "{n}의 상징 색은",
+}
+# Probes of closed-book knowledge. No training text holds any of these phrasings.
+PROBES: dict[str, tuple[str, ...]] = {
+    "city": (
+        "누가 {n} 본사의 위치를 묻는다면 이렇게 말하면 된다. 그 도시는",
+        "{n|이} 본사를 차린 곳을 지도에서 찾아보았다. 그곳은 바로",
+    ),
+    "year": (
+        "누가 {n}의 나이를 묻는다면 이렇게 말하면 된다. 태어난 해는",
+        "{n}의 문이 처음 열린 때를 기록에서 찾아보았다. 그해는 바로",
+    ),
+    "founder": (
+        "누가 {n}의 설립자를 묻는다면 이렇게 말하면 된다. 그 사람은",
+        "{n|을} 처음 일으킨 인물을 기록에서 찾아보았다. 그 이름은 바로",
+    ),
+    "product": (
+        "누가 {n}의 간판 상품을 묻는다면 이렇게 말하면 된다. 그 물건은",
+        "{n} 매장에서 제일 인기 있는 상품을 찾아보았다. 그것은 바로",
+    ),
+    "color": (
+        "누가 {n}의 대표 빛깔을 묻는다면 이렇게 말하면 된다. 그 색은",
+        "{n} 상표에 칠한 빛깔을 사진에서 찾아보았다. 그 색은 바로",
+    ),
+}

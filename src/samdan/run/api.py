@@ -1,0 +1,86 @@
+"""The same as the command line, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from samdan.plan import Step, steps
+from samdan.recipe import TAGS, Recipe
+from samdan.run.loading import load_recipe, resolve
+from samdan.spec import explain, plain
+from samdan.tasks import Task
+
+if TYPE_CHECKING:
+    from samdan.run.executor import Outcome
+
+__all__ = ["evaluate", "load_recipe", "load_tasks", "plan", "run"]
+
+
+def plan(recipe: Recipe, until: str | None = None) -> tuple[Step, ...]:
+    """The steps that a recipe implies, in order."""
+    return steps(recipe, {}, until)
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    until: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Carries out a recipe in the folder ``out``; what is done there already is not done again.
+
+    Raises RecipeError, DataError, TrainError, GateFailed, EnvironmentFailure or Preempted, all of
+    them SamdanErrors.
+    """
+    from samdan.run.executor import execute
+
+    return execute(recipe, Path(out), until, say)
+
+
+def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Measures a model (folder or Hub id) on tasks; returns value, n and 95% interval by metric."""
+    from samdan.evals.score import Subject, score_task
+    from samdan.evals.stats import interval
+    from samdan.lm.model import best_device, load_chat, load_model
+    from samdan.lm.scoring import Scorer
+    from samdan.run.context import resolve_precision
+
+    loaded = load_model(str(model)).to(best_device())
+    scorer = Scorer(loaded, bf16=resolve_precision("auto") == "bf16").eval()
+    subject = Subject(scorer, load_chat(str(model)))
+    found = {}
+    for task in tasks:
+        for result in score_task(task, Path(task.path), subject).results:
+            found[result.name] = {
+                "value": result.value,
+                "n": len(result.numerators),
+                "ci95": list(interval(result)),
+            }
+    return found
+
+
+def load_tasks(path: str | Path) -> list[Any]:
+    """Reads a YAML file with a list of tasks under ``evaluate``. Raises RecipeError."""
+    from samdan.records import RecipeError
+    from samdan.spec import parse_yaml
+
+    file = Path(path)
+    try:
+        tree = parse_yaml(file.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from None
+    if "evaluate" not in tree:
+        raise RecipeError(f"{path}:1:1: expected a key 'evaluate' with a list of tasks")
+    adapter: TypeAdapter[list[Any]] = TypeAdapter(list[Task])  # type: ignore[valid-type]
+    try:
+        tasks = adapter.validate_python(plain(tree)["evaluate"])
+    except ValidationError as error:
+        raise explain(error, tree["evaluate"], str(path), TAGS) from None
+    folder = file.resolve().parent
+    return [task.model_copy(update={"path": resolve(task.path, folder)}) for task in tasks]
+
+

@@ -1,0 +1,221 @@
+"""`samdan check`: what can be known before training, and a list of what could not be verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from samdan.data.formats import records
+from samdan.data.sources import files_of
+from samdan.lm.batch import Encoded
+from samdan.lm.chat import ChatFormat, show_labels
+from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
+from samdan.lm.model import load_model
+from samdan.lm.scoring import Scorer
+from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
+from samdan.plan import tokenizer_sources
+from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
+from samdan.records import DataError, Document, Drop, RecipeError, SamdanError
+from samdan.run.labels import judge_labels
+from samdan.run.loading import is_hub_id
+
+LOOKED_AT = 300
+SHOWN = 2
+
+
+@dataclass
+class Findings:
+    """``shown``: decoded records with labels marked; ``problems`` refuse, ``unverified`` only tell."""
+
+    fine: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unverified: list[str] = field(default_factory=list)
+    shown: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check(recipe: Recipe) -> Findings:
+    """Looks at base, tokenizer, data and labels; reads the network only for what the recipe names."""
+    found = Findings()
+    chat = _tokenizer(recipe, found)
+    _base(recipe, found)
+    for stage, source in recipe.sources():
+        _collect(found, lambda stage=stage, source=source: _source(stage, source, chat, found))
+    for task in recipe.evaluate:
+        if Path(task.path).is_file():
+            found.fine.append(f"evaluate.{task.name}: {Path(task.path).name} is there")
+        else:
+            found.problems.append(f"evaluate.{task.name}: there is no file {task.path}")
+    for stage in recipe.stages:
+        _collect(found, lambda stage=stage: _groups(recipe, stage, found))
+    return found
+
+
+def _collect(found: Findings, look: Callable[[], None]) -> None:
+    try:
+        look()
+    except SamdanError as error:
+        found.problems.append(str(error))
+
+
+def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
+    spec, base = recipe.base.tokenizer, recipe.base
+    try:
+        if spec is not None and spec.vocab_size is not None:
+            texts = list(islice(_texts(recipe), LOOKED_AT))
+            if not texts:
+                raise DataError("base.tokenizer: there is no text to train it on")
+            found.fine.append(f"base.tokenizer: will be trained, {spec.vocab_size} tokens (looked at a sample)")
+            return ChatFormat(train_tokenizer(texts, min(spec.vocab_size, 4000)))
+        path = spec.path if spec is not None and spec.path else getattr(base, "path", "")
+        if is_hub_id(path):
+            return _hub_tokenizer(path, getattr(base, "revision", None), found)
+        chat = ChatFormat(load_tokenizer(path))
+    except SamdanError as error:
+        found.problems.append(str(error))
+        return None
+    except (OSError, ValueError) as error:
+        found.problems.append(f"base.tokenizer: cannot be loaded: {str(error).splitlines()[0]}")
+        return None
+    origin = "its own chat template" if chat.had_template else "no chat template: ChatML is added"
+    found.fine.append(f"base.tokenizer: {len(chat.tokenizer)} tokens, {origin}")
+    return chat
+
+
+def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatFormat | None:
+    try:
+        chat = ChatFormat(load_tokenizer(path, revision))
+    except (OSError, ValueError, DataError):
+        found.unverified.append(f"base: {path} is on the Hub, which cannot be reached from here; "
+                                f"its tokenizer, chat template and so the labels were not looked at")  # fmt: skip
+        return None
+    found.fine.append(f"base.tokenizer: {path}, {len(chat.tokenizer)} tokens")
+    return chat
+
+
+def _texts(recipe: Recipe) -> Iterator[str]:
+    for stage, source in tokenizer_sources(recipe):
+        for record in islice(records(stage.kind, source), LOOKED_AT):
+            if isinstance(record, Document):
+                yield record.text
+
+
+def _base(recipe: Recipe, found: Findings) -> None:
+    base = recipe.base
+    if isinstance(base, ScratchBase):
+        found.fine.append("base: random weights, trained by the run")
+        return
+    reads_text = any(stage.kind == "cpt" for stage in recipe.stages)
+    reason = looks_instructed_by_name(base.path)
+    if reason is None and Path(base.path).is_dir() and reads_text and not base.allow_instruct:
+        reason = _by_likelihood(base)
+    if reason and reads_text and not base.allow_instruct:
+        found.problems.append(
+            f"base.path: {base.path} looks instruction-tuned ({reason}), and continued pre-training "
+            f"would undo that. Take the base model, or set base.allow_instruct: true."
+        )
+    elif is_hub_id(base.path):
+        found.unverified.append(f"base: the weights of {base.path} were not looked at")
+    elif not Path(base.path).is_dir():
+        found.problems.append(f"base.path: there is no folder {base.path}")
+    else:
+        found.fine.append(f"base: {base.path}")
+
+
+def _by_likelihood(base: ExistingBase) -> str | None:
+    tokenizer = load_tokenizer(base.path)
+    if tokenizer.chat_template is None:
+        return None
+    return looks_instructed_by_likelihood(Scorer(load_model(base.path)), ChatFormat(tokenizer))
+
+
+def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Findings) -> None:
+    where = f"stages.{stage.name}.data.{source.label}"
+    if source.hub is not None:
+        found.unverified.append(f"{where}: {source.hub} is on the Hub and was not read")
+        return
+    if not _exists(source):
+        _missing(source, where, found)
+        return
+    looked = list(islice(records(stage.kind, source), LOOKED_AT))
+    good = [record for record in looked if not isinstance(record, Drop)]
+    bad = [drop for drop in looked if isinstance(drop, Drop)]
+    if len(bad) > max(1, stage.max_bad_rows * len(looked)):
+        first = bad[0]
+        raise DataError(
+            f"{where}: {len(bad)} of the first {len(looked)} rows are bad; the first is "
+            f"{first.origin}: {first.reason} {first.detail}".rstrip()
+        )
+    if not good:
+        raise DataError(f"{where}: holds no records")
+    if chat is None:
+        found.unverified.append(f"{where}: labels (no tokenizer)")
+        return
+    encoded = [record for record in (_encode(stage, chat, r) for r in good) if isinstance(record, Encoded)]
+    longest = [max(r.span, r.prefix + len(r) - r.span) for r in encoded]
+    cut = 0 if stage.kind == "cpt" else sum(length > stage.max_length for length in longest)
+    judge_labels(stage, source.label, encoded, cut, len(looked), chat)
+    for record in encoded[:SHOWN]:
+        found.shown.append((where, show_labels(record, chat.tokenizer, 120)))
+    found.fine.append(f"{where}: {len(good)} of the first {len(looked)} rows are good, labels proved")
+
+
+def _missing(source: Source, where: str, found: Findings) -> None:
+    """A path that leads nowhere: an error for what must be there."""
+    try:
+        files_of(source)
+    except DataError as error:
+        found.problems.append(f"{where}: {error}")
+
+
+def _exists(source: Source) -> bool:
+    try:
+        return bool(files_of(source))
+    except DataError:
+        return False
+
+
+def _encode(stage: AnyStage, chat: ChatFormat, record: Any) -> Encoded | Drop:
+    if stage.kind == "cpt":
+        return chat.documents([record.text[:20_000]])[0]
+    return chat.pair(record) if stage.kind == "dpo" else chat.conversation(record)
+
+
+def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
+    """Every named parameter group must match something; the names come from an empty model."""
+    if not stage.lr_groups:
+        return
+    import re
+
+    names = _parameter_names(recipe)
+    if names is None:
+        found.unverified.append(f"stages.{stage.name}.lr_groups: the model's parameters are not known here")
+        return
+    for pattern in stage.lr_groups:
+        if not any(re.search(pattern, name) for name in names):
+            raise RecipeError(
+                f"stages.{stage.name}.lr_groups: '{pattern}' matches no parameter; names look like "
+                f"'{names[0]}', '{names[-1]}'"
+            )
+    found.fine.append(f"stages.{stage.name}.lr_groups: every pattern matches")
+
+
+def _parameter_names(recipe: Recipe) -> list[str] | None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    base = recipe.base
+    if isinstance(base, ScratchBase):
+        layers = range(base.scratch.num_hidden_layers)
+        parts = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                 "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm",
+                 "post_attention_layernorm")  # fmt: skip
+        inner = [f"model.layers.{n}.{part}.weight" for n in layers for part in parts]
+        return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
+    if not Path(base.path).is_dir():
+        return None
+    config = AutoConfig.from_pretrained(base.path, trust_remote_code=False)
+    with torch.device("meta"):
+        return [name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()]

@@ -1,0 +1,202 @@
+"""The evaluate and gate steps: one model on everything, then three models side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from samdan.evals.generate import greedy
+from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
+from samdan.evals.stats import compare
+from samdan.lm.shards import Shard, write_json
+from samdan.plan import Step, parent_stage
+from samdan.recipe import AnyStage, DpoStage, gates_of
+from samdan.records import Comparison, EvalResult, Message, Verdict
+from samdan.run.context import Run
+from samdan.run.ledger import clean
+from samdan.run.steps import Result
+
+SAMPLE_TOKENS = 96
+SHOWN_ITEMS = 200
+
+
+class Measuring:
+    """Measures one model, which is loaded when the first result is not known yet."""
+
+    def __init__(self, run: Run, stage: str | None, model_hash: str) -> None:
+        self.run, self.stage, self.model_hash = run, stage, model_hash
+        self._subject: Subject | None = None
+
+    @property
+    def subject(self) -> Subject:
+        if self._subject is None:
+            self._subject = Subject(
+                self.run.scorer(self.stage), self.run.chat(), poll=self.run.signals.poll
+            )
+        return self._subject
+
+    def once(self, key: Sequence[Any], measure: Any) -> dict[str, Any]:
+        """The result for (model, key), from the run's cache where it was measured before."""
+        text = json.dumps([self.model_hash, *key], ensure_ascii=False, sort_keys=True, default=str)
+        cached = self.run.ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())
+        if cached.is_file():
+            found: dict[str, Any] = json.loads(cached.read_text("utf-8"))
+            return found
+        value = measure()
+        write_json(cached, clean(value))
+        return json.loads(cached.read_text("utf-8"))  # type: ignore[no-any-return]
+
+
+def evaluate(run: Run, step: Step) -> Result:
+    """Every held-out set and every task on the model of a stage, or of the base."""
+    stage = None if step.stage == "base" else step.stage
+    outputs = {name: done.output for name, done in run.ledger.done().items()}
+    measuring = Measuring(run, stage, outputs[step.reads[0]])
+    results: list[dict[str, Any]] = []
+    items: dict[str, Any] = {}
+    for label, kind, folder, digest in _heldout_sets(run, step, outputs):
+        scored = measuring.once(
+            ["heldout", label, kind, digest],
+            lambda label=label, folder=folder, kind=kind: _dump(
+                score_heldout(label, folder, kind, measuring.subject)
+            ),
+        )
+        results += scored["results"]
+        items[label] = scored["items"]
+    for task in run.recipe.evaluate:
+        run.signals.poll()
+        key = ["task", task.model_dump(mode="json"), run.fingerprints.get(task.path)]
+        scored = measuring.once(
+            key, lambda task=task: _dump(score_task(task, Path(task.path), measuring.subject))
+        )
+        results += scored["results"]
+        items[task.name] = scored["items"]
+    samples = measuring.once(["samples", list(run.recipe.samples)], lambda: _samples(run, measuring))
+    value = {"model": step.stage, "results": results, "items": items, "samples": samples["answers"]}
+    write_json(run.ledger.evaluation(step.stage), value)
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return Result(digest, {"metrics": len(results)})
+
+
+def _heldout_sets(
+    run: Run, step: Step, outputs: Mapping[str, str]
+) -> list[tuple[str, str, Path, str]]:
+    """(label, kind, folder, hash) of every held-out set, once per source."""
+    found: dict[str, tuple[str, str, Path, str]] = {}
+    for name in step.reads[1:]:
+        stage_name, _, label = name.split("/", 2)
+        folder = run.ledger.source(stage_name, label) / "heldout"
+        if label not in found and len(Shard(folder)):
+            found[label] = (label, run.stage(stage_name).kind, folder, outputs[name])
+    return list(found.values())
+
+
+def _samples(run: Run, measuring: Measuring) -> dict[str, Any]:
+    if not run.recipe.samples:
+        return {"answers": []}
+    subject = measuring.subject
+    prompts = [subject.chat.prompt((Message("user", text),)) for text in run.recipe.samples]
+    answers = greedy(subject.scorer.model, subject.chat, prompts, SAMPLE_TOKENS, subject.poll)
+    return {"answers": [text for text, _ in answers]}
+
+
+def _dump(scored: Scored) -> dict[str, Any]:
+    return {"results": [asdict(r) for r in scored.results], "items": [dict(i) for i in scored.items]}
+
+
+def gate(run: Run, step: Step) -> Result:
+    """Compares the stage with its parent and the base, and judges the gates. Writes gate.json."""
+    stage = run.stage(step.stage)
+    comparisons = compared(run, stage)
+    verdicts = [rule(comparisons) for rule in gates_of(stage)]
+    failed = [verdict for verdict in verdicts if verdict.fired]
+    value = {
+        "gate": "failed" if failed else "passed",
+        "why": [verdict.message for verdict in failed],
+        "verdicts": [verdict_row(verdict) for verdict in verdicts],
+        "metrics": {name: comparison_row(c) for name, c in comparisons.items()},
+    }
+    write_json(run.ledger.gate(stage.name), clean(value))
+    facts = {"gate": value["gate"], "why": value["why"]}
+    return Result(hashlib.sha256(json.dumps(clean(value)).encode()).hexdigest(), facts)
+
+
+def compared(run: Run, stage: AnyStage) -> dict[str, Comparison]:
+    """Every metric of base, parent and stage."""
+    parent = parent_stage(run.recipe, stage.name) or "base"
+    base, before, after = (_load(run, name) for name in ("base", parent, stage.name))
+    seed = run.recipe.seed
+    tables = [_by_name(model) for model in (base, before, after)]
+    found = {
+        name: compare(tables[0].get(name, result), tables[1].get(name, result), result, seed)
+        for name, result in tables[2].items()
+    }
+    return found | _rewards(stage, before, after, seed)
+
+
+def _rewards(
+    stage: AnyStage, before: Mapping[str, Any], after: Mapping[str, Any], seed: int
+) -> dict[str, Comparison]:
+    """A DPO stage's own metrics. Base and parent are the reference: they have no preference yet."""
+    if not isinstance(stage, DpoStage):
+        return {}
+    found = {}
+    for source in stage.data:
+        pairs, reference = after["items"].get(source.label), before["items"].get(source.label)
+        if not pairs or not reference:
+            continue
+        start = reward_results(source.label, reference, reference, stage.beta)
+        end = reward_results(source.label, pairs, reference, stage.beta)
+        found |= {b.name: compare(a, a, b, seed) for a, b in zip(start, end, strict=True)}
+    return found
+
+
+def _load(run: Run, stage: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(run.ledger.evaluation(stage).read_text("utf-8"))
+    return value
+
+
+def _by_name(evaluation: Mapping[str, Any]) -> dict[str, EvalResult]:
+    results = [
+        EvalResult(
+            row["name"],
+            tuple(row["numerators"]),
+            tuple(row["denominators"]),
+            row["higher_is_better"],
+            row["exponential"],
+        )
+        for row in evaluation["results"]
+    ]
+    return {result.name: result for result in results}
+
+
+def comparison_row(c: Comparison) -> dict[str, Any]:
+    """As in report.json."""
+    return {
+        "base": c.base,
+        "before": c.before,
+        "after": c.after,
+        "n": c.n,
+        "higher_is_better": c.higher_is_better,
+        "ci95": {
+            "after": list(c.after_ci),
+            "vs_before": list(c.vs_before_ci),
+            "vs_base": list(c.vs_base_ci),
+        },
+    }
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """As in report.json."""
+    return {
+        "rule": verdict.rule,
+        "fired": verdict.fired,
+        "value": verdict.value,
+        "limit": verdict.limit,
+        "response": verdict.response if verdict.fired else "none",
+        "message": verdict.message,
+    }

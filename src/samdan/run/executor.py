@@ -1,0 +1,237 @@
+"""Walks the plan: skips what is done, does what is new or stale and says why, stops at a gate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from samdan.data.sources import fingerprint
+from samdan.plan import Step, components, identity, locations, steps, why_stale
+from samdan.recipe import Recipe
+from samdan.records import GateFailed, Preempted, SamdanError
+from samdan.run import evaluation, training
+from samdan.run import steps as work
+from samdan.run.cache import load_cached_base, store_base
+from samdan.run.context import Run, Say, Signals, process_info
+from samdan.run.faults import from_environment
+from samdan.run.ledger import Clock, Done, Ledger
+from samdan.run.reporting import write_report
+from samdan.train import parallel
+
+STEPS: dict[str, work.StepFunction] = {
+    "tokenizer": work.make_tokenizer,
+    "load": work.load_base,
+    "prepare": work.prepare,
+    "mix": work.mix_sources,
+    "reference": work.reference,
+    "train": training.train,
+    "evaluate": evaluation.evaluate,
+    "gate": evaluation.gate,
+}
+# Steps that every process takes part in; the others are the main process's.
+TOGETHER = frozenset({"train"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    folder: Path
+    status: str  # "done" or "stopped"
+    report: Mapping[str, Any]
+
+
+def execute(
+    recipe: Recipe,
+    folder: Path,
+    until: str | None = None,
+    say: Say = print,
+    progress: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    injected: Callable[[str, int], None] | None = None,
+) -> Outcome:
+    """Carries out the recipe in ``folder`` and returns how it ended.
+
+    Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
+    """
+    parallel.start()
+    ledger = Ledger(folder)
+    if parallel.is_main():
+        ledger.lock()
+    parallel.barrier()
+    clock = Clock()
+    status = "running"
+    try:
+        with Signals() as signals:
+            faults = injected or from_environment()
+            run = Run(recipe, ledger, signals, say, progress, faults, fingerprints(recipe))
+            _begin(run)
+            for step in steps(recipe, run.fingerprints, until):
+                signals.poll()
+                _do(run, step)
+            status = "done"
+    except GateFailed:
+        status = "stopped"
+        raise
+    except Preempted:
+        status = "preempted"
+        raise
+    except SamdanError as error:
+        status = "stopped"
+        _record(ledger, "failed", text=str(error))
+        raise
+    finally:
+        _record(ledger, "ended", status=status, seconds=clock.seconds())
+        if parallel.is_main():
+            report = write_report(ledger, recipe)
+            ledger.unlock()
+        else:
+            report = {}
+        parallel.stop()
+    return Outcome(folder, status, report)
+
+
+def fingerprints(recipe: Recipe) -> dict[str, str]:
+    """Content hashes of everything the recipe reads, by path."""
+    found: dict[str, str] = {}
+    for _, source in recipe.sources():
+        key = source.path or f"hub:{source.hub}@{source.revision}"
+        if key not in found:
+            found[key] = fingerprint(source)
+    for path in locations(recipe):
+        if path not in found and Path(path).is_file():
+            found[path] = _file_hash(Path(path))
+        elif path not in found and Path(path).is_dir():
+            found[path] = _folder_hash(Path(path))
+    return found
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _folder_hash(folder: Path) -> str:
+    """Of a model or tokenizer folder: names and contents of its files."""
+    parts = [f"{f.name}:{_file_hash(f)}" for f in sorted(folder.iterdir()) if f.is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _begin(run: Run) -> None:
+    if not parallel.is_main():
+        return
+    yaml = YAML()
+    yaml.default_flow_style = False
+    with run.ledger.recipe_file.open("w", encoding="utf-8") as opened:
+        yaml.dump(run.recipe.model_dump(mode="json", exclude_unset=True), opened)
+    run.ledger.record("begin", name=run.recipe.name, seed=run.recipe.seed, machine=process_info())
+
+
+def _do(run: Run, step: Step) -> None:
+    done = run.ledger.done()
+    outputs = {name: entry.output for name, entry in done.items()}
+    parts = components(step, outputs, run.recipe.seed)
+    before = done.get(step.name)
+    reason = why_stale(parts, before.components if before else None)
+    if reason is None and before is not None and _is_there(run, step):
+        if parallel.is_main():
+            run.say(f"{step.name}: done before, skipped")
+            run.ledger.record("step_skipped", step=step.name)
+        _after_gate(step, before.facts, run)
+        return
+    reason = reason or "its files are gone"
+    if parallel.is_main():
+        _keep_earlier_attempt(run, step, before, reason)
+        run.say(f"{step.name}: {reason}" if before else f"{step.name}")
+        run.ledger.record("step_begin", step=step.name, why=reason)
+    clock = Clock()
+    result = _work(run, step, identity(parts))
+    if parallel.is_main():
+        run.ledger.record(
+            "step_done",
+            step=step.name,
+            identity=identity(parts),
+            components=parts,
+            output=result.output,
+            seconds=round(clock.seconds(), 3),
+            facts=result.facts,
+        )
+        if step.verb == "gate":
+            write_report(run.ledger, run.recipe)
+    parallel.barrier()
+    if step.verb == "train" and parallel.is_main():
+        # Only now: a crash before the line above would need them.
+        shutil.rmtree(run.ledger.checkpoints(step.stage), ignore_errors=True)
+    _after_gate(step, result.facts, run)
+
+
+def _work(run: Run, step: Step, step_identity: str) -> work.Result:
+    if step.verb not in TOGETHER:
+        result = STEPS[step.verb](run, step) if parallel.is_main() else work.Result("", {})
+        parallel.barrier()
+        return result
+    if step.name == "base/train":
+        cached = load_cached_base(run, step_identity)
+        if cached is not None:
+            return cached
+        result = STEPS[step.verb](run, step)
+        if parallel.is_main():
+            store_base(run, step_identity, result)
+        return result
+    return STEPS[step.verb](run, step)
+
+
+def _after_gate(step: Step, facts: Mapping[str, Any], run: Run) -> None:
+    if step.verb != "gate" or _gate_passed(run, step):
+        return
+    why = "; ".join(json.loads(run.ledger.gate(step.stage).read_text("utf-8"))["why"])
+    raise GateFailed(
+        f"the gate after stage '{step.stage}' failed: {why}. The model is kept in "
+        f"{run.ledger.model(step.stage)}; the report says what was measured. Change the stage, or its "
+        f"'gates' if the limit is not meant."
+    )
+
+
+def _gate_passed(run: Run, step: Step) -> bool:
+    value = json.loads(run.ledger.gate(step.stage).read_text("utf-8"))
+    return bool(value["gate"] == "passed")
+
+
+def _is_there(run: Run, step: Step) -> bool:
+    """Whether a finished step's files still exist."""
+    ledger, stage = run.ledger, step.stage
+    made = {
+        "tokenizer": ledger.tokenizer() / "tokenizer.json",
+        "prepare": ledger.source(stage, step.source) / "manifest.json",
+        "mix": ledger.manifest(stage),
+        "reference": ledger.reference(stage),
+        "train": ledger.model(stage) / "config.json",
+        "evaluate": ledger.evaluation(stage),
+        "gate": ledger.gate(stage),
+    }
+    return step.verb not in made or made[step.verb].is_file()
+
+
+def _keep_earlier_attempt(run: Run, step: Step, before: Done | None, reason: str) -> None:
+    """A stage that is trained again for another reason than a crash keeps its earlier results."""
+    if step.verb != "train" or before is None:
+        return
+    folder = run.ledger.model(step.stage).parent
+    number = 1 + len(list(folder.glob("attempt-*")))
+    kept = folder / f"attempt-{number}"
+    kept.mkdir()
+    for name in ("eval.json", "gate.json"):
+        if (folder / name).is_file():
+            (folder / name).rename(kept / name)
+    run.ledger.record("attempt_kept", step=step.name, attempt=number, why=reason)
+
+
+def _record(ledger: Ledger, event: str, **fields: Any) -> None:
+    if parallel.is_main() and ledger.folder.is_dir():
+        ledger.record(event, **fields)

@@ -1,0 +1,29 @@
+"""The one hook through which tests break a run: ``SAMDAN_FAULT=updated:7:kill``.
+
+``where:step:what`` with where one of gradients, updated, saving, staged, saved, exported, and what
+one of kill (SIGKILL), term (SIGTERM), full (no space left). Without the variable it does nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+
+
+def from_environment() -> Callable[[str, int], None]:
+    """The function that the loop and the checkpoint writer call at their named places."""
+    asked = os.environ.get("SAMDAN_FAULT")
+    if not asked:
+        return lambda where, step: None
+    place, at, what = asked.split(":")
+
+    def fault(where: str, step: int) -> None:
+        if where != place or step != int(at):
+            return
+        if what == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.kill(os.getpid(), signal.SIGKILL if what == "kill" else signal.SIGTERM)
+
+    return fault

@@ -1,0 +1,49 @@
+"""Recipe files: reading them, and where their paths lead. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from samdan.recipe import Recipe, parse, with_paths
+from samdan.records import RecipeError
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe; relative paths in it are relative to its folder.
+
+    ``overrides``: assignments such as ``stages.dpo.beta=0.05``. Raises RecipeError with file, line
+    and column.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such file{_similar(file)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe: {error}") from None
+    recipe = parse(text, str(path), overrides)
+    folder = file.resolve().parent
+    return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
+
+
+def resolve(path: str, folder: Path, could_be_hub: bool = False) -> str:
+    """An absolute path; a name such as ``Qwen/Qwen2.5-7B`` that is no local folder stays as it is."""
+    local = folder / Path(path).expanduser()
+    if could_be_hub and _HUB_ID.match(path) and not local.exists():
+        return path
+    return str(local)
+
+
+def is_hub_id(path: str) -> bool:
+    return bool(_HUB_ID.match(path)) and not Path(path).exists()
+
+
+def _similar(file: Path) -> str:
+    names = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+    close = difflib.get_close_matches(file.name, names, n=1)
+    return f"; did you mean {file.parent / close[0]}?" if close else ""

@@ -1,0 +1,65 @@
+"""`samdan plan` as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from samdan.budget import GIB
+from samdan.plan import steps
+from samdan.recipe import Recipe
+from samdan.records import SamdanError
+from samdan.run.ledger import Ledger
+from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
+
+
+def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text: bool) -> None:
+    folder = out or Path("runs") / recipe.name
+    ledger = Ledger(folder)
+    found, unverified = _fingerprints(recipe)
+    states = step_states(steps(recipe, found, until), ledger, recipe.seed)
+    plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None)
+    if as_json_text:
+        print(as_json(states, plans))
+        return
+    shape = model_shape(recipe)
+    if shape is not None:
+        print(f"model: {shape.parameters / 1e9:.2f}B parameters")
+    else:
+        print("model: its shape is not known here, so there is no memory estimate")
+    for plan in plans:
+        _print_stage(plan)
+    print("\nsteps:")
+    for step, why in states:
+        print(f"  {'do  ' if why else 'skip'} {step.name:28} {why or 'done before'}")
+    for line in unverified:
+        print(f"unverified: {line}")
+
+
+def _print_stage(plan: StagePlan) -> None:
+    how = "" if plan.exact else " (estimated from file sizes)"
+    print(f"\n{plan.name} ({plan.kind}){how if plan.tokens is not None else ''}")
+    if plan.tokens is not None:
+        print(f"  tokens {plan.tokens:,}   steps {plan.steps:,}   warm-up {plan.warmup:,}")
+    if plan.memory:
+        parts = "   ".join(f"{name} {size / GIB:.1f}" for name, size in plan.memory.items())
+        print(f"  memory in GiB, one sequence at a time: {parts}   sum {sum(plan.memory.values()) / GIB:.1f}")
+        for card, ways in plan.fits.items():
+            print(f"    {card:12} {', '.join(ways) or 'nothing fits'}")
+    for remark in plan.remarks:
+        print(f"  note: {remark}")
+
+
+def _fingerprints(recipe: Recipe) -> tuple[dict[str, str], list[str]]:
+    from samdan.data.sources import fingerprint
+
+    found: dict[str, str] = {}
+    unverified = []
+    for stage, source in recipe.sources():
+        if source.hub is not None:
+            unverified.append(f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub")
+            continue
+        try:
+            found[source.path or ""] = fingerprint(source)
+        except SamdanError as error:
+            unverified.append(str(error))
+    return found, unverified

@@ -1,0 +1,203 @@
+"""The run directory to report.json and report.html; works on a half-finished run, without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samdan import __version__
+from samdan.recipe import AnyStage, Recipe, ScratchBase
+from samdan.report import render
+from samdan.run.ledger import Done, Ledger, clean, read_json
+
+SETTINGS = (
+    "learning_rate num_train_epochs per_device_train_batch_size gradient_accumulation_steps "
+    "warmup_steps lr_scheduler_type max_length embedding_lr lm_head_lr weight_decay dropout beta "
+    "loss_type nll_weight"
+).split()
+CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
+
+
+def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
+    """Assembles and writes both files; returns the content of report.json."""
+    report = assemble(ledger, recipe)
+    (ledger.folder / "report.json").write_text(
+        json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
+    )
+    (ledger.folder / "report.html").write_text(render(report), "utf-8")
+    return report
+
+
+def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
+    """What report.json holds."""
+    events = list(ledger.events())
+    done = ledger.done()
+    ended = [event for event in events if event["event"] == "ended"]
+    began = [event for event in events if event["event"] == "begin"]
+    failures = [event for event in events if event["event"] == "failed"]
+    stages = [_stage(ledger, recipe, stage, done) for stage in recipe.all_stages()]
+    status = str(ended[-1]["status"]) if ended else "running"
+    message = failures[-1]["text"] if failures and status == "stopped" else _gate_message(stages)
+    return clean(
+        {
+            "samdan": 1,
+            "version": __version__,
+            "name": recipe.name,
+            "status": status,
+            "message": message if status != "done" else "",
+            "wall_seconds": round(sum(float(event["seconds"]) for event in ended), 1),
+            "seed": recipe.seed,
+            "notes": list(recipe.notes),
+            "machine": began[-1]["machine"] if began else {},
+            "model": _model(ledger, recipe),
+            "recipe": _text(ledger.recipe_file),
+            "stages": stages,
+            "samples": _samples(ledger, recipe),
+            "lineage": _lineage(events, done),
+            "events": _events(events),
+        }
+    )
+
+
+def _stage(
+    ledger: Ledger, recipe: Recipe, stage: AnyStage, done: Mapping[str, Done]
+) -> dict[str, Any]:
+    name = stage.name
+    trained = done.get(f"{name}/train")
+    gate = read_json(ledger.gate(name)) if f"{name}/gate" in done else {}
+    manifest = read_json(ledger.manifest(name))
+    facts = trained.facts if trained else {}
+    rows = list(ledger.metrics(name))
+    dropped: dict[str, int] = {}
+    for account in manifest.get("by_source", {}).values():
+        for reason, number in account["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + number
+    dumped = stage.model_dump(mode="json")
+    return {
+        "name": name,
+        "kind": stage.kind,
+        "status": _status(trained, gate, rows, name == "base"),
+        "seconds": trained.seconds if trained else None,
+        "steps": facts.get("steps"),
+        "tokens_per_second": _median([r.get("tokens_per_second") for r in rows]),
+        "settings": {k: dumped[k] for k in SETTINGS if dumped.get(k) is not None}
+        | {"units_per_step": stage.units_per_step}
+        | {k: facts[k] for k in ("precision", "micro_batch_tokens") if k in facts},
+        "tokens": {
+            "seen": manifest.get("tokens_seen", 0),
+            "by_source": manifest.get("by_source", {}),
+            "dropped": dropped,
+        },
+        "metrics": gate.get("metrics", {}),
+        "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
+        "gates": gate.get("verdicts", []),
+        "attempts": 1 + len(list(ledger.model(name).parent.glob("attempt-*"))),
+        "gate": gate.get("gate", "none"),
+        "model": f"{name}/model" if trained else None,
+        "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
+        "heldout_curve": _heldout_curve(rows),
+    }
+
+
+def _status(trained: Done | None, gate: Mapping[str, Any], rows: list[Any], is_base: bool) -> str:
+    if gate.get("gate") == "failed":
+        return "failed"
+    if trained is not None and (gate or is_base):
+        return "done"
+    return "running" if trained is not None or rows else "pending"
+
+
+def _heldout_curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    curves: dict[str, Any] = {}
+    for row in rows:
+        for key, value in row.items():
+            if key.startswith("heldout/"):
+                curve = curves.setdefault(key.removeprefix("heldout/"), {"step": [], "value": []})
+                curve["step"].append(row["step"])
+                curve["value"].append(value)
+    return curves
+
+
+def _model(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
+    scratch = isinstance(recipe.base, ScratchBase)
+    name = "base" if scratch else recipe.stages[0].name
+    config = read_json(ledger.model(name) / "config.json")
+    found = {
+        "layers": config.get("num_hidden_layers"),
+        "hidden_size": config.get("hidden_size"),
+        "vocab_size": config.get("vocab_size"),
+        "origin": "scratch" if isinstance(recipe.base, ScratchBase) else recipe.base.path,
+    }
+    weights = ledger.model(name) / "model.safetensors"
+    if weights.is_file():
+        found["parameters"] = _parameters(weights)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _parameters(weights: Path) -> int:
+    """Counted from the header of a safetensors file."""
+    with weights.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+
+
+def _samples(ledger: Ledger, recipe: Recipe) -> list[dict[str, Any]]:
+    models = ["base", *(stage.name for stage in recipe.stages)]
+    answers = {name: read_json(ledger.evaluation(name)).get("samples", []) for name in models}
+    return [
+        {
+            "prompt": prompt,
+            "answers": {n: said[number] for n, said in answers.items() if number < len(said)},
+        }
+        for number, prompt in enumerate(recipe.samples)
+    ]
+
+
+def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dict[str, Any]]:
+    last_begin = max((i for i, e in enumerate(events) if e["event"] == "begin"), default=0)
+    reused = {e["step"] for e in events[last_begin:] if e["event"] == "step_skipped"}
+    return [
+        {
+            "step": name,
+            "identity": entry.identity,
+            "output": entry.output,
+            "inputs": [
+                key.removeprefix("result of ") for key in entry.components if key.startswith("result of ")
+            ],
+            "seconds": entry.seconds,
+            "status": "reused" if name in reused else "done",
+        }
+        for name, entry in done.items()
+    ]
+
+
+def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    told = ("step_begin", "rule_fired", "checkpoint_damaged", "attempt_kept", "preempted", "failed")
+    return [
+        {
+            "time": event.get("time"),
+            "event": event["event"],
+            "step": event.get("step", ""),
+            "text": str(event.get("why") or event.get("text") or event.get("message") or ""),
+        }
+        for event in events
+        if event.get("event") in told
+    ][-200:]
+
+
+def _gate_message(stages: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        verdict["message"] for stage in stages for verdict in stage["gates"] if verdict["fired"]
+    )
+
+
+def _median(values: list[float | None]) -> float | None:
+    numbers = sorted(value for value in values if value is not None)
+    return numbers[len(numbers) // 2] if numbers else None
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8") if path.is_file() else ""

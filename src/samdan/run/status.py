@@ -1,0 +1,84 @@
+"""`samdan status` and `report`: read the run directory, import neither torch nor the recipe's parser."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Any
+
+from samdan.records import DataError
+from samdan.run.ledger import Ledger, read_json
+
+
+def status_of(folder: Path) -> dict[str, Any]:
+    """What the events and metrics say: steps done, what is going on, the last metrics."""
+    ledger = _existing(folder)
+    events = list(ledger.events())
+    began = [event for event in events if event["event"] in ("step_begin", "step_done", "step_skipped")]
+    ended = [event for event in events if event["event"] == "ended"]
+    active = _is_held(folder)
+    status = "running" if active else (ended[-1]["status"] if ended else "interrupted")
+    current = began[-1]["step"] if active and began and began[-1]["event"] == "step_begin" else None
+    last = None
+    for last in ledger.metrics():  # noqa: B007 - the last row is wanted
+        pass
+    return {
+        "run": str(folder),
+        "status": status,
+        "current": current,
+        "done": list(ledger.done()),
+        "last_metrics": last,
+        "message": next((e.get("text") for e in reversed(events) if e["event"] == "failed"), None),
+    }
+
+
+def as_text(state: dict[str, Any]) -> str:
+    lines = [f"{state['run']}: {state['status']}", f"done: {', '.join(state['done']) or 'nothing yet'}"]
+    if state["current"]:
+        lines.append(f"now: {state['current']}")
+    row = state["last_metrics"]
+    if row:
+        shown = (f"{k} {row[k]:.4g}" for k in ("loss", "lr", "tokens_per_second") if row.get(k) is not None)
+        lines.append(f"last: {row['step_name']} step {row['step']}, {', '.join(shown)}")
+    if state["message"] and state["status"] == "stopped":
+        lines.append(f"why: {state['message']}")
+    if state["status"] in ("interrupted", "preempted"):
+        lines.append("run the same command again to go on")
+    return "\n".join(lines)
+
+
+def again(folder: Path) -> str:
+    """Renders report.json anew as report.html, and returns the summary."""
+    from samdan.report import render, summary
+
+    ledger = _existing(folder)
+    report = read_json(folder / "report.json")
+    if not report or _is_held(folder):
+        from samdan.run.loading import load_recipe
+        from samdan.run.reporting import write_report
+
+        report = write_report(ledger, load_recipe(ledger.recipe_file))
+    else:
+        (folder / "report.html").write_text(render(report), "utf-8")
+    return summary(report)
+
+
+def _existing(folder: Path) -> Ledger:
+    ledger = Ledger(folder)
+    if not ledger.events_file.is_file():
+        what = "is no run directory (it has no events.jsonl)" if folder.is_dir() else "does not exist"
+        raise DataError(f"{folder}: {what}")
+    return ledger
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process is carrying out this run."""
+    lock = folder / ".lock"
+    if not lock.is_file():
+        return False
+    with lock.open("r") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
