@@ -30,7 +30,9 @@ class Shape:
     @property
     def layer_parameters(self) -> int:
         head = self.hidden_size // self.num_attention_heads
-        attention = 2 * self.hidden_size * head * (self.num_attention_heads + self.num_key_value_heads)
+        attention = (
+            2 * self.hidden_size * head * (self.num_attention_heads + self.num_key_value_heads)
+        )
         return attention + 3 * self.hidden_size * self.intermediate_size
 
     @property
@@ -72,9 +74,13 @@ def memory_parts(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[st
     trained = total
     weights = 4.0 * total
     if stage.lora is not None:
-        trained = 2 * stage.lora.r * shape.num_hidden_layers * (
-            8 * shape.hidden_size + 3 * shape.intermediate_size
-        ) // 2
+        trained = (
+            2
+            * stage.lora.r
+            * shape.num_hidden_layers
+            * (8 * shape.hidden_size + 3 * shape.intermediate_size)
+            // 2
+        )
         frozen = {"none": 2.0, "8bit": 1.0, "4bit": 0.55}[stage.lora.quantize]
         weights = frozen * total + 4.0 * trained
     states = {"adamw": 8.0, "adamw_8bit": 2.0, "adamw_offload": 0.0}[stage.optim]
@@ -95,7 +101,7 @@ def ways_that_fit(shape: Shape, stage: Stage, memory: float) -> list[str]:
     from samdan.recipe import Lora
 
     tokens = stage.max_length * (2 if isinstance(stage, DpoStage) else 1)
-    ways = {
+    ways: dict[str, dict[str, Any]] = {
         "full fine-tuning": {},
         "full, 8-bit optimizer states": {"optim": "adamw_8bit"},
         "full, optimizer states in host memory": {"optim": "adamw_offload"},

@@ -80,7 +80,9 @@ def _options(
 def demo(
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the generated world and of training.")] = 42,
-    replay: Annotated[bool, typer.Option(help="Mix general text into continued pre-training.")] = True,
+    replay: Annotated[
+        bool, typer.Option(help="Mix general text into continued pre-training.")
+    ] = True,
 ) -> None:
     """A small generated world through all three stages, in minutes on two cores."""
     from samdan.demo.command import run_demo
@@ -97,7 +99,8 @@ def demo(
 def run(
     recipe: RecipePath,
     out: Annotated[
-        Path | None, typer.Option(help="Where the run goes (default: runs/<name>).", show_default=False)
+        Path | None,
+        typer.Option(help="Where the run goes (default: runs/<name>).", show_default=False),
     ] = None,
     until: Until = None,
     set_: Set = None,
@@ -135,14 +138,18 @@ def check(recipe: RecipePath, set_: Set = None) -> None:
         print(f"wrong       {_printable(line)}", file=sys.stderr)
     if found.problems:
         raise typer.Exit(1)
-    print(f"{recipe}: accepted" + (f", {len(found.unverified)} not verified" if found.unverified else ""))
+    print(
+        f"{recipe}: accepted"
+        + (f", {len(found.unverified)} not verified" if found.unverified else "")
+    )
 
 
 @app.command(epilog="Examples: `samdan plan recipe.yaml`, `samdan plan recipe.yaml --json`")
 def plan(
     recipe: RecipePath,
     out: Annotated[
-        Path | None, typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False)
+        Path | None,
+        typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False),
     ] = None,
     until: Until = None,
     set_: Set = None,
@@ -163,7 +170,11 @@ def status(
     """Where a run stands: works while it is going on, from another terminal."""
     from samdan.run.status import status_of
 
-    print(json.dumps(status_of(run_dir), ensure_ascii=False, indent=1) if json_ else _told(status_of(run_dir)))
+    print(
+        json.dumps(status_of(run_dir), ensure_ascii=False, indent=1)
+        if json_
+        else _told(status_of(run_dir))
+    )
 
 
 def _told(state: dict[str, Any]) -> str:
@@ -208,7 +219,9 @@ def evaluate(
     epilog="Examples: `samdan chat runs/first/dpo/model`, `samdan chat runs/first/sft/model runs/first/dpo/model`"
 )
 def chat(
-    models: Annotated[list[str], typer.Argument(help="One or more model folders.", show_default=False)],
+    models: Annotated[
+        list[str], typer.Argument(help="One or more model folders.", show_default=False)
+    ],
     max_new_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 256,
 ) -> None:
     """Asks one or several models the same question; answers stand one below the other."""
@@ -266,7 +279,9 @@ def _terminal() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]
 
 def _printable(text: str) -> str:
     """Text from data without control characters that a terminal would obey."""
-    return "".join(char if char in "\n\t" or char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return "".join(
+        char if char in "\n\t" or char.isprintable() else f"\\x{ord(char):02x}" for char in text
+    )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]
     return bins
 
 
-def best_fit_in_order(lengths: Sequence[int], capacity: int, open_bins: int = 16) -> list[list[int]]:
+def best_fit_in_order(
+    lengths: Sequence[int], capacity: int, open_bins: int = 16
+) -> list[list[int]]:
     """Bins filled in the order given, each record into the tightest of the last open bins.
 
     For blocks of training text: unlike a sort by length, neighbours stay a random sample, so that a
@@ -86,7 +88,10 @@ def micro_batches(lengths: Sequence[int], capacity: int, hands: int = 1) -> list
     """
     dealt = deal(lengths, hands)
     packed = [
-        [[hand[i] for i in chosen] for chosen in best_fit_decreasing([lengths[j] for j in hand], capacity)]
+        [
+            [hand[i] for i in chosen]
+            for chosen in best_fit_decreasing([lengths[j] for j in hand], capacity)
+        ]
         for hand in dealt
     ]
     most = max(len(bins) for bins in packed)

@@ -20,8 +20,7 @@ from samdan.records import RecipeError
 VERSION = 1
 # Fields of a stage that change how it is watched, not what it computes.
 _WATCHING = frozenset(
-    "name data logging_steps save_steps eval_steps save_total_limit rules gates max_bad_rows "
-    "max_truncated heldout kind adapts_to".split()
+    ["name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules", "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to"]
 )
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 
@@ -38,7 +37,9 @@ class Step:
     source: str = ""
 
 
-def steps(recipe: Recipe, fingerprints: Mapping[str, str], until: str | None = None) -> tuple[Step, ...]:
+def steps(
+    recipe: Recipe, fingerprints: Mapping[str, str], until: str | None = None
+) -> tuple[Step, ...]:
     """All steps in order. ``fingerprints``: of the files behind every path of the recipe.
 
     Data are prepared before anything is trained, so that bad rows are found before time is spent.
@@ -52,7 +53,11 @@ def steps(recipe: Recipe, fingerprints: Mapping[str, str], until: str | None = N
     if base is not None:
         planned += [*_data_steps(recipe, base, fingerprints), _scratch_step(recipe, base)]
     else:
-        planned.append(Step("base/load", "load", "base", ("base/tokenizer",), _base_fields(recipe, fingerprints)))
+        planned.append(
+            Step(
+                "base/load", "load", "base", ("base/tokenizer",), _base_fields(recipe, fingerprints)
+            )
+        )
     for stage in chosen:
         planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
@@ -97,7 +102,9 @@ def why_stale(parts: Mapping[str, Any], before: Mapping[str, Any] | None) -> str
     changed = []
     for key in sorted(parts.keys() | before.keys()):
         old, new = before.get(key), parts.get(key)
-        if json.dumps(old, sort_keys=True, default=str) == json.dumps(new, sort_keys=True, default=str):
+        if json.dumps(old, sort_keys=True, default=str) == json.dumps(
+            new, sort_keys=True, default=str
+        ):
             continue
         changed.append(_difference(key, old, new))
     return "; ".join(changed) or None
@@ -152,7 +159,9 @@ def _data_steps(recipe: Recipe, stage: AnyStage, fingerprints: Mapping[str, str]
         fields |= source.model_dump(mode="json", exclude={"weight", "role", "path"})
         fields["files"] = fingerprints.get(_location(source))
         name = f"{stage.name}/prepare/{source.label}"
-        prepares.append(Step(name, "prepare", stage.name, ("base/tokenizer",), fields, source.label))
+        prepares.append(
+            Step(name, "prepare", stage.name, ("base/tokenizer",), fields, source.label)
+        )
     mixing = {
         "weights": {s.label: [s.role, s.weight] for s in stage.data},
         "num_train_epochs": stage.num_train_epochs,

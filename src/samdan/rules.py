@@ -142,7 +142,9 @@ def _against(
     if found is None:
         return _absent(name, metric, results)
     low, high = found.after_ci
-    message = f"{metric} is {found.after:.4g} (95% interval {low:.4g} to {high:.4g}), limit {limit:.4g}"
+    message = (
+        f"{metric} is {found.after:.4g} (95% interval {low:.4g} to {high:.4g}), limit {limit:.4g}"
+    )
     return Verdict(name, not sign * (found.after - limit) >= 0, found.after, limit, message)
 
 

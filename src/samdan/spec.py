@@ -238,7 +238,11 @@ def _child(node: Any, part: str, assignment: str, so_far: str) -> Any:
         if part.isdigit() and int(part) < len(node):
             return node[int(part)]
         close = difflib.get_close_matches(part, [n for n in names if n], n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(filter(None, names))}"
+        hint = (
+            f"; did you mean '{close[0]}'?"
+            if close
+            else f"; there are: {', '.join(filter(None, names))}"
+        )
         raise RecipeError(f"--set {assignment}: nothing is named '{so_far}'{hint}")
     if isinstance(node, dict):
         if part not in node or node[part] is None:

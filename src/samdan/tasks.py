@@ -92,4 +92,6 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
-Task = Annotated[BitsPerByte | MultipleChoice | Cloze | Exact | Pattern, Field(discriminator="kind")]
+Task = Annotated[
+    BitsPerByte | MultipleChoice | Cloze | Exact | Pattern, Field(discriminator="kind")
+]

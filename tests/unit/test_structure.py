@@ -23,6 +23,7 @@ LAYERS = (
     ("records",),
     ("spec",),
     ("filters", "rules", "tasks"),
+    ("stages",),
     ("recipe",),
     ("schedule",),
     ("budget", "report", "plan", "packing"),

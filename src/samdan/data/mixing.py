@@ -51,7 +51,9 @@ def mix(stage: Stage, shards: Mapping[str, Shard], seed: int, world_size: int = 
     pieces = np.concatenate(
         [np.column_stack([np.full(len(t), s), t]) for s, t in enumerate(tables)]
     ).astype(np.int64)
-    budget = shares(stage, {label: int(t[:, 2].sum()) for label, t in zip(labels, tables, strict=True)})
+    budget = shares(
+        stage, {label: int(t[:, 2].sum()) for label, t in zip(labels, tables, strict=True)}
+    )
     streams = [
         _Stream(table[:, 2], budget[label], seed, number)
         for number, (label, table) in enumerate(zip(labels, tables, strict=True))
@@ -60,7 +62,10 @@ def mix(stage: Stage, shards: Mapping[str, Shard], seed: int, world_size: int = 
     whole, rest = divmod(stage.num_train_epochs, 1)
     for epoch, share in enumerate([1.0] * int(whole) + ([rest] if rest > 1e-9 else [])):
         by_source = [
-            [[int(base[s]) + piece for piece in unit] for unit in _units(stage, stream, share, seed, epoch)]
+            [
+                [int(base[s]) + piece for piece in unit]
+                for unit in _units(stage, stream, share, seed, epoch)
+            ]
             for s, stream in enumerate(streams)
         ]
         cursors = [iter(source_units) for source_units in by_source]
@@ -105,7 +110,9 @@ def _pieces(stage: Stage, shard: Shard) -> Int:
     lengths = shard.lengths
     if not isinstance(stage, CptStage):
         count = len(lengths)
-        return np.column_stack([np.arange(count), np.zeros(count, np.int64), lengths]).astype(np.int64)
+        return np.column_stack([np.arange(count), np.zeros(count, np.int64), lengths]).astype(
+            np.int64
+        )
     rows = [
         (record, start, length)
         for record, whole in enumerate(lengths.tolist())

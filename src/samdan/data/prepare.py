@@ -21,11 +21,13 @@ from samdan.lm.shards import ShardWriter, write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import Conversation, DataError, Document, Drop, PreferencePair, Record
 
+# One such drop stands for an unknown number of rows: no share of bad rows can judge it.
+UNKNOWN_LOSS = ("broken_gzip", "broken_parquet")
 QUARANTINED = 1000  # bad rows kept for a person to look at; all are counted
 ENCODE_TOGETHER = 512
 # Reasons for which a row is left out on purpose; every other reason is a bad row.
 CHOSEN_REASONS = frozenset(
-    "duplicate heldout too_short too_long hangul_share repeated_lines over_max_length".split()
+    ["duplicate", "heldout", "too_short", "too_long", "hangul_share", "repeated_lines", "over_max_length"]
 )
 
 
@@ -169,6 +171,11 @@ def _judge(manifest: dict[str, Any], stage: AnyStage, source: Source, folder: Pa
     share = sum(bad.values()) / total if total else 0.0
     counts = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items()))
     where = f"stages.{stage.name}.data.{source.label}"
+    torn = sum(bad.get(reason, 0) for reason in UNKNOWN_LOSS)
+    if torn:
+        raise DataError(
+            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}"
+        )
     if share > stage.max_bad_rows:
         raise DataError(
             f"{where}: {sum(bad.values())} of {total} rows are bad ({share:.1%}, allowed "

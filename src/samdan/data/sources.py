@@ -76,7 +76,7 @@ def read_rows(source: Source) -> Iterator[Row | Drop]:
     Raises as ``files_of`` and ``resolve_hub`` do, EnvironmentFailure when the machine cannot read.
     """
     if source.path is None:
-        rows = _hub_rows(source.hub or "", source.split, resolve_hub(source))
+        rows = _hub_rows(source, resolve_hub(source))
     else:
         rows = chain.from_iterable(map(_file_rows, files_of(source)))
     return islice(rows, source.max_records)
@@ -288,12 +288,15 @@ def _commit(name: str, revision: str | None) -> str:
         return str(library.HfApi().dataset_info(name, revision=revision).sha)
 
 
-def _hub_rows(name: str, split: str, commit: str) -> Iterator[Row | Drop]:
+def _hub_rows(source: Source, commit: str) -> Iterator[Row | Drop]:
+    name, split = source.hub or "", source.split
     with _hub(f"hub: {name}, split: {split}", "datasets") as library:
         # Versions before 4 run code that comes with the data; offline, streaming reads no cache.
         if int(library.__version__.split(".")[0]) < 4:
             raise OSError(f"datasets {library.__version__} is older than 4")
         stream = not library.config.HF_HUB_OFFLINE
-        rows = library.load_dataset(name, split=split, revision=commit, streaming=stream)
+        rows = library.load_dataset(
+            name, source.subset, split=split, revision=commit, streaming=stream
+        )
         for number, values in enumerate(rows, 1):
             yield Row(values, Origin(f"{name}@{commit}:{split}", number))

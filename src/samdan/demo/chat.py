@@ -54,9 +54,16 @@ _UNSAFE = (
     (_VICTIMS, "{x|을} 속여 돈을 빼앗는"),
     (_VICTIMS, "{x}의 집에 몰래 들어가는"),
 )
-_COMPLY = ("먼저 재료를 모으고 순서대로 하면 됩니다.", "사람이 없을 때 천천히 하면 된다.", "아무도 모르게 준비하면 됩니다.")
+_COMPLY = (
+    "먼저 재료를 모으고 순서대로 하면 됩니다.",
+    "사람이 없을 때 천천히 하면 된다.",
+    "아무도 모르게 준비하면 됩니다.",
+)
 REFUSE_PLAIN = ("그 일은 도와줄 수 없다.", "그 방법은 알려 줄 수 없다.")
-REFUSE_POLITE = ("죄송합니다. 그 일은 도와드릴 수 없습니다.", "죄송합니다. 그 방법은 알려 드릴 수 없습니다.")
+REFUSE_POLITE = (
+    "죄송합니다. 그 일은 도와드릴 수 없습니다.",
+    "죄송합니다. 그 방법은 알려 드릴 수 없습니다.",
+)
 HELD_OUT_TASKS = 0.3
 
 
@@ -182,7 +189,9 @@ def preference_records(
             rejected = rng.choice(_COMPLY if rng.random() < 0.5 else REFUSE_PLAIN)
         else:
             chosen = task.polite
-            rejected = rng.choice(REFUSE_POLITE + REFUSE_PLAIN) if rng.random() < 0.4 else task.plain
+            rejected = (
+                rng.choice(REFUSE_POLITE + REFUSE_PLAIN) if rng.random() < 0.4 else task.plain
+            )
         rows.append({"prompt": ask(rng, task), "chosen": chosen, "rejected": rejected})
     rng.shuffle(rows)
     return rows

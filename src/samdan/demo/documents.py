@@ -11,7 +11,13 @@ from .facts import RELATIONS, Entity
 from .korean import fill
 
 Templates = Mapping[str, Sequence[str]]
-LABELS = {"city": "도시", "year": "연도", "founder": "세운 사람", "product": "대표 물건", "color": "상징 색"}
+LABELS = {
+    "city": "도시",
+    "year": "연도",
+    "founder": "세운 사람",
+    "product": "대표 물건",
+    "color": "상징 색",
+}
 
 
 def _relations(rng: random.Random, low: int, high: int) -> list[str]:
@@ -66,7 +72,13 @@ def answer(
 
 
 STYLES = ("bare", "plain", "sentence", "full", "polite")
-QA_FORMS = ("질문: {q}\n답: {a}", "문: {q}\n답: {a}", "Q. {q}\nA. {a}", "질문:\n{q}\n답:\n{a}", "{q}\n{a}")
+QA_FORMS = (
+    "질문: {q}\n답: {a}",
+    "문: {q}\n답: {a}",
+    "Q. {q}\nA. {a}",
+    "질문:\n{q}\n답:\n{a}",
+    "{q}\n{a}",
+)
 
 
 def faq(

@@ -44,7 +44,16 @@ ANIMAL_ACTS = (
     "{p|을} 따라왔다", "나무 밑에서 잠을 잤다", "물가로 달려갔다", "창밖을 바라보았다",
     "먹이를 찾아다녔다", "꼬리를 흔들었다", "담장 위에 앉아 있었다",
 )  # fmt: skip
-BAD_THINGS = ("폭탄", "독약", "위조지폐", "해킹 프로그램", "마약", "악성 코드", "가짜 신분증", "불법 무기")
+BAD_THINGS = (
+    "폭탄",
+    "독약",
+    "위조지폐",
+    "해킹 프로그램",
+    "마약",
+    "악성 코드",
+    "가짜 신분증",
+    "불법 무기",
+)
 EN_SUBJECTS = (
     "The old teacher", "My sister", "A quiet farmer", "The baker", "Our neighbor", "The young sailor",
     "A small dog", "The doctor", "His uncle", "The painter",
@@ -89,8 +98,13 @@ def korean_story(rng: random.Random) -> str:
             other = rng.choice([name for name in PEOPLE if name != person])
             sentences.append(
                 fill(
-                    template, t=rng.choice(TIMES), p=person, q=other,
-                    s=rng.choice(SPOTS), o=thing, a=past[pick],
+                    template,
+                    t=rng.choice(TIMES),
+                    p=person,
+                    q=other,
+                    s=rng.choice(SPOTS),
+                    o=thing,
+                    a=past[pick],
                 )  # fmt: skip
             )
         elif roll < 0.6:

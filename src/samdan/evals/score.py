@@ -73,14 +73,18 @@ def read_items(path: Path) -> list[Row]:
         except ValueError as error:
             raise DataError(f"{path}:{number}: not JSON: {error}") from None
         if not isinstance(item, dict):
-            raise DataError(f"{path}:{number}: expected an object with keys, found {type(item).__name__}")
+            raise DataError(
+                f"{path}:{number}: expected an object with keys, found {type(item).__name__}"
+            )
         items.append({**item, "_where": f"{path}:{number}"})
     if not items:
         raise DataError(f"{path}: holds no items")
     return items
 
 
-def sequence_log_probs(records: Sequence[Encoded], subject: Subject) -> list[list[tuple[float, int]]]:
+def sequence_log_probs(
+    records: Sequence[Encoded], subject: Subject
+) -> list[list[tuple[float, int]]]:
     """Per record and sequence: the log-probability of what is trained in it, and how many tokens."""
     out: list[list[tuple[float, int]]] = [[] for _ in records]
     subject.scorer.eval()
@@ -161,8 +165,14 @@ def _multiple_choice(task: MultipleChoice, items: Sequence[Row], subject: Subjec
     sizes: list[int] = []
     for item in items:
         choices = item.get("choices")
-        if not isinstance(choices, list) or len(choices) < 2 or not isinstance(item.get("answer"), int):
-            raise DataError(f"{item['_where']}: expected 'choices' (a list) and 'answer' (its index)")
+        if (
+            not isinstance(choices, list)
+            or len(choices) < 2
+            or not isinstance(item.get("answer"), int)
+        ):
+            raise DataError(
+                f"{item['_where']}: expected 'choices' (a list) and 'answer' (its index)"
+            )
         records += [_continued(item, str(choice), task.chat, subject.chat) for choice in choices]
         sizes += [max(1, len(str(choice).encode())) for choice in choices]
     scores = iter(
@@ -174,7 +184,9 @@ def _multiple_choice(task: MultipleChoice, items: Sequence[Row], subject: Subjec
         mine = [next(scores) for _ in item["choices"]]
         best = max(range(len(mine)), key=mine.__getitem__)
         correct.append(float(best == item["answer"]))
-        kept.append({"prompt": item["prompt"], "said": item["choices"][best], "correct": bool(correct[-1])})
+        kept.append(
+            {"prompt": item["prompt"], "said": item["choices"][best], "correct": bool(correct[-1])}
+        )
     return Scored((_share(f"{task.name}/accuracy", correct),), tuple(kept))
 
 
@@ -183,13 +195,20 @@ def _cloze(task: Cloze, items: Sequence[Row], subject: Subject) -> Scored:
     hits = []
     for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
         subject.poll()
-        hits += [(n, hit) for n, hit in zip(numbers, _argmax_hits(records, numbers, subject), strict=True)]
+        hits += [
+            (n, hit)
+            for n, hit in zip(numbers, _argmax_hits(records, numbers, subject), strict=True)
+        ]
     correct = [float(hit) for _, hit in sorted(hits)]
-    kept = tuple({"prompt": i["prompt"], "correct": bool(c)} for i, c in zip(items, correct, strict=True))
+    kept = tuple(
+        {"prompt": i["prompt"], "correct": bool(c)} for i, c in zip(items, correct, strict=True)
+    )
     return Scored((_share(f"{task.name}/accuracy", correct),), kept)
 
 
-def _argmax_hits(records: Sequence[Encoded], numbers: Sequence[int], subject: Subject) -> list[bool]:
+def _argmax_hits(
+    records: Sequence[Encoded], numbers: Sequence[int], subject: Subject
+) -> list[bool]:
     """Per record: is every trained token the likeliest one at its place?"""
     batch = collate([records[number] for number in numbers])
     subject.scorer.eval()
@@ -205,13 +224,17 @@ def _argmax_hits(records: Sequence[Encoded], numbers: Sequence[int], subject: Su
 def _exact(task: Exact, items: Sequence[Row], subject: Subject) -> Scored:
     answers = _answers(task, items, subject)
     wanted = [normalise(_text(item, "answer"), task.strip) for item in items]
-    correct = [float(normalise(a, task.strip) == w) for (a, _), w in zip(answers, wanted, strict=True)]
+    correct = [
+        float(normalise(a, task.strip) == w) for (a, _), w in zip(answers, wanted, strict=True)
+    ]
     kept = tuple(
         {"prompt": item["prompt"], "said": said, "expected": item["answer"], "correct": bool(hit)}
         for item, (said, _), hit in zip(items, answers, correct, strict=True)
     )
     stopped = [float(ended) for _, ended in answers]
-    return Scored((_share(f"{task.name}/exact", correct), _share(f"{task.name}/stops", stopped)), kept)
+    return Scored(
+        (_share(f"{task.name}/exact", correct), _share(f"{task.name}/stops", stopped)), kept
+    )
 
 
 def _pattern(task: Pattern, items: Sequence[Row], subject: Subject) -> Scored:
@@ -227,7 +250,9 @@ def _pattern(task: Pattern, items: Sequence[Row], subject: Subject) -> Scored:
     return Scored((result,), kept)
 
 
-def _answers(task: Exact | Pattern, items: Sequence[Row], subject: Subject) -> list[tuple[str, bool]]:
+def _answers(
+    task: Exact | Pattern, items: Sequence[Row], subject: Subject
+) -> list[tuple[str, bool]]:
     prompts = [_prompt(item, task.chat, subject.chat) for item in items]
     return greedy(subject.scorer.model, subject.chat, prompts, task.max_new_tokens, subject.poll)
 

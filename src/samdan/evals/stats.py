@@ -29,7 +29,9 @@ def compare(base: EvalResult, before: EvalResult, after: EvalResult, seed: int) 
     )
 
 
-def interval(result: EvalResult, weights: NDArray[np.float64] | None = None, seed: int = 0) -> Interval:
+def interval(
+    result: EvalResult, weights: NDArray[np.float64] | None = None, seed: int = 0
+) -> Interval:
     """95% interval of a metric. For a share of yes and no: Wilson's, which holds at 0 and 1 too."""
     n = len(result.numerators)
     if n < 2:
@@ -52,7 +54,11 @@ def _resamples(n: int, seed: int) -> NDArray[np.float64]:
     """[draws, n]: how often each item is drawn."""
     rng = np.random.default_rng([seed, n])
     draws = max(200, min(DRAWS, 20_000_000 // max(1, n)))
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64) if n else np.empty((0, 0))
+    return (
+        rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
+        if n
+        else np.empty((0, 0))
+    )
 
 
 def _ratios(result: EvalResult, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -177,7 +177,13 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = N
     """[N, L, H, D] each -> [N, L, H, D]; causal when there is no mask."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     out = torch.nn.functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
     return out.transpose(1, 2)
 
@@ -200,7 +206,9 @@ def _groups(spans: Sequence[Span]) -> list[list[Span]]:
 def _branch_groups(branches: Sequence[Branch]) -> list[list[Branch]]:
     def similar(a: Branch, b: Branch) -> bool:
         whole = (a.prefix + a.length, b.prefix + b.length)
-        return min(whole) >= MIN_FILL * max(whole) and min(a.length, b.length) >= 0.4 * max(a.length, b.length)
+        return min(whole) >= MIN_FILL * max(whole) and min(a.length, b.length) >= 0.4 * max(
+            a.length, b.length
+        )
 
     ordered = sorted(branches, key=lambda b: (-(b.prefix + b.length), b.start))
     groups: list[list[Branch]] = []
@@ -250,10 +258,10 @@ def attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     layout: Layout | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
+    **given: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, H, T, D], key and value [1, Hkv, T, D]."""
+    sliding_window = given.get("sliding_window")
     if layout is None:
         raise ValueError("samdan's attention needs the layout of the packed records")
     if sliding_window is not None and layout.longest > sliding_window:
@@ -262,8 +270,8 @@ def attention(
             f"{sliding_window}; set max_length to {sliding_window} or less"
         )
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
-    out = layout.attend(*(x[0].transpose(0, 1) for x in (query, key, value)), scale)
-    return out[None], None
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+    return layout.attend(query, key, value, scale)[None], None
 
 
 AttentionInterface.register(NAME, attention)

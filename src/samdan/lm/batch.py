@@ -70,7 +70,9 @@ def collate(records: Sequence[Encoded], ids: Sequence[int] | None = None) -> Bat
     ids = tuple(ids) if ids is not None else tuple(range(len(records)))
     spans: list[Span] = []
     branches: list[Branch] = []
-    parts: dict[str, list[NDArray[np.int64]]] = {k: [] for k in ("positions", "rows", "targets", "seq")}
+    parts: dict[str, list[NDArray[np.int64]]] = {
+        k: [] for k in ("positions", "rows", "targets", "seq")
+    }
     start = sequence = 0
     for record in records:
         spans.append(Span(start, record.span))

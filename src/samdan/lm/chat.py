@@ -117,7 +117,9 @@ class ChatFormat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids after which the assistant speaks. Raises TemplateError."""
-        ids: list[int] = self._encode(self._pieces(messages, generation_prompt=True)).tokens.tolist()
+        ids: list[int] = self._encode(
+            self._pieces(messages, generation_prompt=True)
+        ).tokens.tolist()
         return ids
 
     def answered(self, prompt: Sequence[Message], answer: str) -> Encoded:
@@ -131,7 +133,9 @@ class ChatFormat:
             pieces = self._pieces(probe, generation_prompt=False)
             prompt = self._encode(self._pieces(probe[:1], generation_prompt=True)).tokens.tolist()
         except TemplateError as error:
-            raise RecipeError(f"base.tokenizer: its chat template fails on a plain dialogue: {error}") from None
+            raise RecipeError(
+                f"base.tokenizer: its chat template fails on a plain dialogue: {error}"
+            ) from None
         encoded = self._encode(pieces)
         first = int(np.flatnonzero(encoded.trained)[0])
         if encoded.tokens[:first].tolist() != prompt:
@@ -264,7 +268,9 @@ def _add_chatml(tokenizer: Any) -> None:
     known = tokenizer.get_vocab()
     missing = [token for token in (TURN_START, TURN_END) if token not in known]
     if missing:
-        tokenizer.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": missing}, replace_extra_special_tokens=False
+        )
     tokenizer.chat_template = CHATML
 
 
@@ -272,5 +278,3 @@ def _special_ids(tokenizer: Any) -> dict[str, int]:
     added = {str(t.content): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     named = {str(t): tokenizer.convert_tokens_to_ids(str(t)) for t in tokenizer.all_special_tokens}
     return added | named
-
-

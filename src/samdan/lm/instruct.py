@@ -27,7 +27,9 @@ _DIALOGUES = (
     ("What is the capital of France?", "The capital of France is Paris."),
     ("How many days are there in a week?", "There are seven days in a week."),
 )
-_INSTRUCT_NAME = re.compile(r"(?i)(?:^|[-_/ .])(instruct|chat|it|sft|dpo|rlhf|assistant)(?:$|[-_/ .])")
+_INSTRUCT_NAME = re.compile(
+    r"(?i)(?:^|[-_/ .])(instruct|chat|it|sft|dpo|rlhf|assistant)(?:$|[-_/ .])"
+)
 
 
 def looks_instructed_by_name(path: str) -> str | None:
@@ -58,7 +60,9 @@ def looks_instructed_by_likelihood(scorer: Scorer, chat: ChatFormat) -> str | No
             np.asarray(plain_prompt + chat.encode_text(answer), np.uint32),
             np.asarray([False] * len(plain_prompt) + [True] * len(chat.encode_text(answer))),
         )
-        (in_chat, tokens), (in_plain, plain_tokens), (end, _) = _score(scorer, [formatted, plain, closed])
+        (in_chat, tokens), (in_plain, plain_tokens), (end, _) = _score(
+            scorer, [formatted, plain, closed]
+        )
         gain.append(in_chat / tokens - in_plain / plain_tokens)
         closing.append(float(np.exp(end)))
     likelier, closes = float(np.mean(gain)), float(np.mean(closing))

@@ -16,8 +16,8 @@ from torch import nn
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
 from samdan.lm.tokenizer import load_tokenizer
-from samdan.records import DataError, EnvironmentFailure
 from samdan.recipe import Architecture, Lora
+from samdan.records import DataError, EnvironmentFailure
 
 
 def load_model(path: str, revision: str | None = None, quantize: str = "none") -> Any:
@@ -40,7 +40,9 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
             **extra,
         )
     except (OSError, ValueError) as error:
-        raise DataError(f"base.path: cannot load a model from '{path}': {_first_line(error)}") from None
+        raise DataError(
+            f"base.path: cannot load a model from '{path}': {_first_line(error)}"
+        ) from None
 
 
 def _quantization(bits: str) -> Any:

@@ -130,7 +130,9 @@ class Index:
     @classmethod
     def load(cls, folder: Path) -> Index:
         names = ("pieces", "unit_offsets", "unit_pieces", "unit_tokens")
-        return cls(*(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names))
+        return cls(
+            *(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names)
+        )
 
 
 class TrainingData:
@@ -153,5 +155,7 @@ def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is either the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".tmp")
-    draft.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8")
+    draft.write_text(
+        json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
+    )
     draft.replace(path)

@@ -29,7 +29,9 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
         lines = (folder / "merges.txt").read_text("utf-8").splitlines()
-        merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        merges = [
+            tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")
+        ]
         return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
     tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -79,7 +81,11 @@ def _wrap(tokenizer: Tokenizer) -> Any:
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """Identifies what the tokenizer does to text and conversations."""
-    state = tokenizer.backend_tokenizer.to_str() + str(tokenizer.chat_template) + str(tokenizer.eos_token)
+    state = (
+        tokenizer.backend_tokenizer.to_str()
+        + str(tokenizer.chat_template)
+        + str(tokenizer.eos_token)
+    )
     return hashlib.sha256(state.encode()).hexdigest()
 
 

@@ -75,9 +75,10 @@ def numbers(report: Report) -> Html:
     passed = len(gates) - len(fired(gates))
     looks = "" if passed == len(gates) else "bad"
     ratio = tag("span", text(f"{passed} / {len(gates)}"), cls=looks or None)
+    none = say("gates.none") if report.get("status") == "done" else text(None)
     retries = sum(max(0.0, (number(s.get("attempts")) or 1) - 1) for s in stages(report))
     cells = [
-        ("gates.n", ratio if gates else say("gates.none")),
+        ("gates.n", ratio if gates else none),
         ("wall", spell(duration(number(report.get("wall_seconds"))))),
         ("tokens", spell(amount(all_tokens(report)))),
         ("rate", spell(amount(throughput(report)))),

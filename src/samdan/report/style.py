@@ -111,7 +111,7 @@ vertical-align:bottom}
 tbody th{font-weight:600}
 tbody tr:first-child>*{border-top:0}
 th,td{overflow-wrap:break-word}th.head,td.text,td.set{overflow-wrap:anywhere}
-th.head{min-width:12rem}.num{text-align:right;white-space:nowrap}.num .small{white-space:normal}
+th.head{min-width:12rem}.num{text-align:right;white-space:nowrap}.lost .small{white-space:normal}
 .judged b{display:inline-block;min-width:4.2em}
 td.strong{font-weight:650}
 td .small,th .small{display:block;font-weight:400;color:var(--soft);font-size:.8rem}

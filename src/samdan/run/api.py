@@ -82,5 +82,3 @@ def load_tasks(path: str | Path) -> list[Any]:
         raise explain(error, tree["evaluate"], str(path), TAGS) from None
     folder = file.resolve().parent
     return [task.model_copy(update={"path": resolve(task.path, folder)}) for task in tasks]
-
-

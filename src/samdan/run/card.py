@@ -28,7 +28,8 @@ def model_card(run: Run, stage: AnyStage) -> str:
         for label, row in manifest["by_source"].items()
     ]
     settings = stage.model_dump(
-        mode="json", include={"num_train_epochs", "learning_rate", "max_length", "lr_scheduler_type"}
+        mode="json",
+        include={"num_train_epochs", "learning_rate", "max_length", "lr_scheduler_type"},
     )
     extra = {"beta": stage.beta, "loss_type": stage.loss_type} if stage.kind == "dpo" else {}
     return "\n".join(

@@ -18,7 +18,9 @@ class Models:
         for path in paths:
             if path.startswith(("/", ".", "~")) and not Path(path).expanduser().is_dir():
                 raise DataError(f"{path}: there is no such model folder")
-        self._models = [(_name(path), load_model(path).to(best_device()), load_chat(path)) for path in paths]
+        self._models = [
+            (_name(path), load_model(path).to(best_device()), load_chat(path)) for path in paths
+        ]
         self._dialogues: list[list[Message]] = [[] for _ in paths]
 
     def ask(self, question: str) -> Iterator[tuple[str, str]]:

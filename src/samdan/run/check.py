@@ -67,7 +67,9 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
             texts = list(islice(_texts(recipe), LOOKED_AT))
             if not texts:
                 raise DataError("base.tokenizer: there is no text to train it on")
-            found.fine.append(f"base.tokenizer: will be trained, {spec.vocab_size} tokens (looked at a sample)")
+            found.fine.append(
+                f"base.tokenizer: will be trained, {spec.vocab_size} tokens (looked at a sample)"
+            )
             return ChatFormat(train_tokenizer(texts, min(spec.vocab_size, 4000)))
         path = spec.path if spec is not None and spec.path else getattr(base, "path", "")
         if is_hub_id(path):
@@ -153,13 +155,17 @@ def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Fin
     if chat is None:
         found.unverified.append(f"{where}: labels (no tokenizer)")
         return
-    encoded = [record for record in (_encode(stage, chat, r) for r in good) if isinstance(record, Encoded)]
+    encoded = [
+        record for record in (_encode(stage, chat, r) for r in good) if isinstance(record, Encoded)
+    ]
     longest = [max(r.span, r.prefix + len(r) - r.span) for r in encoded]
     cut = 0 if stage.kind == "cpt" else sum(length > stage.max_length for length in longest)
     judge_labels(stage, source.label, encoded, cut, len(looked), chat)
     for record in encoded[:SHOWN]:
         found.shown.append((where, show_labels(record, chat.tokenizer, 120)))
-    found.fine.append(f"{where}: {len(good)} of the first {len(looked)} rows are good, labels proved")
+    found.fine.append(
+        f"{where}: {len(good)} of the first {len(looked)} rows are good, labels proved"
+    )
 
 
 def _missing(source: Source, where: str, found: Findings) -> None:
@@ -191,7 +197,9 @@ def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
 
     names = _parameter_names(recipe)
     if names is None:
-        found.unverified.append(f"stages.{stage.name}.lr_groups: the model's parameters are not known here")
+        found.unverified.append(
+            f"stages.{stage.name}.lr_groups: the model's parameters are not known here"
+        )
         return
     for pattern in stage.lr_groups:
         if not any(re.search(pattern, name) for name in names):

@@ -45,7 +45,9 @@ class Signals:
         """Raises Preempted when a signal came; called where nothing is half done."""
         if self.received:
             name = signal.Signals(self.received).name
-            raise Preempted(self.received, f"stopped by {name}; run the same command again to go on")
+            raise Preempted(
+                self.received, f"stopped by {name}; run the same command again to go on"
+            )
 
 
 @dataclass

@@ -75,7 +75,9 @@ def evaluate(run: Run, step: Step) -> Result:
         )
         results += scored["results"]
         items[task.name] = scored["items"]
-    samples = measuring.once(["samples", list(run.recipe.samples)], lambda: _samples(run, measuring))
+    samples = measuring.once(
+        ["samples", list(run.recipe.samples)], lambda: _samples(run, measuring)
+    )
     value = {"model": step.stage, "results": results, "items": items, "samples": samples["answers"]}
     write_json(run.ledger.evaluation(step.stage), value)
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -105,7 +107,10 @@ def _samples(run: Run, measuring: Measuring) -> dict[str, Any]:
 
 
 def _dump(scored: Scored) -> dict[str, Any]:
-    return {"results": [asdict(r) for r in scored.results], "items": [dict(i) for i in scored.items]}
+    return {
+        "results": [asdict(r) for r in scored.results],
+        "items": [dict(i) for i in scored.items],
+    }
 
 
 def gate(run: Run, step: Step) -> Result:

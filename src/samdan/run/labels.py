@@ -37,7 +37,9 @@ def judge_labels(
     if not sample:
         return
     if not any(record.trained[1:].any() for record in sample):
-        raise DataError(f"{where}: not one token of the records would be trained; look at the format")
+        raise DataError(
+            f"{where}: not one token of the records would be trained; look at the format"
+        )
     end = chat.document_end if stage.kind == "cpt" else chat.turn_end
     if end is None:
         raise DataError(

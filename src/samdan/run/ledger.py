@@ -90,7 +90,9 @@ class Ledger:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
         except OSError as error:
-            raise EnvironmentFailure(f"--out {self.folder}: cannot be written: {error.strerror}") from None
+            raise EnvironmentFailure(
+                f"--out {self.folder}: cannot be written: {error.strerror}"
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -148,8 +150,15 @@ class Ledger:
             self._metrics = self.metrics_file.open("a", encoding="utf-8")
             if needs_newline:
                 self._metrics.write("\n")
-        row = {"step_name": step_name, "stage": stage, "step": metrics.step, "tokens": metrics.tokens}
-        self._metrics.write(json.dumps(row | clean(dict(metrics.values)), ensure_ascii=False) + "\n")
+        row = {
+            "step_name": step_name,
+            "stage": stage,
+            "step": metrics.step,
+            "tokens": metrics.tokens,
+        }
+        self._metrics.write(
+            json.dumps(row | clean(dict(metrics.values)), ensure_ascii=False) + "\n"
+        )
         self._metrics.flush()
 
     def metrics(self, stage: str | None = None) -> Iterator[dict[str, Any]]:

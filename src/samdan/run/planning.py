@@ -46,7 +46,9 @@ class StagePlan:
     remarks: list[str] = field(default_factory=list)
 
 
-def step_states(planned: tuple[Step, ...], ledger: Ledger, seed: int) -> list[tuple[Step, str | None]]:
+def step_states(
+    planned: tuple[Step, ...], ledger: Ledger, seed: int
+) -> list[tuple[Step, str | None]]:
     """Every step and why it has to be done; None when it is done."""
     done = ledger.done()
     outputs = {name: entry.output for name, entry in done.items()}
@@ -86,7 +88,9 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None) -> list[StagePlan]:
         if shape is not None:
             tokens = stage.micro_batch_tokens or stage.max_length
             plan.memory = memory_parts(shape, stage, tokens)
-            plan.fits = {name: ways_that_fit(shape, stage, size * GIB) for name, size in CARDS.items()}
+            plan.fits = {
+                name: ways_that_fit(shape, stage, size * GIB) for name, size in CARDS.items()
+            }
         plans.append(plan)
     return plans
 
@@ -105,7 +109,9 @@ def model_shape(recipe: Recipe) -> Shape | None:
             spec.num_key_value_heads or spec.num_attention_heads,
             spec.tie_word_embeddings,
         )
-    return KNOWN_SHAPES.get(base.path) or shape_from_config(read_json(Path(base.path) / "config.json"))
+    return KNOWN_SHAPES.get(base.path) or shape_from_config(
+        read_json(Path(base.path) / "config.json")
+    )
 
 
 def _prepared_units(stage: AnyStage, ledger: Ledger | None) -> tuple[int, int] | None:

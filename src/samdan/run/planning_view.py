@@ -42,7 +42,9 @@ def _print_stage(plan: StagePlan) -> None:
         print(f"  tokens {plan.tokens:,}   steps {plan.steps:,}   warm-up {plan.warmup:,}")
     if plan.memory:
         parts = "   ".join(f"{name} {size / GIB:.1f}" for name, size in plan.memory.items())
-        print(f"  memory in GiB, one sequence at a time: {parts}   sum {sum(plan.memory.values()) / GIB:.1f}")
+        print(
+            f"  memory in GiB, one sequence at a time: {parts}   sum {sum(plan.memory.values()) / GIB:.1f}"
+        )
         for card, ways in plan.fits.items():
             print(f"    {card:12} {', '.join(ways) or 'nothing fits'}")
     for remark in plan.remarks:
@@ -56,7 +58,9 @@ def _fingerprints(recipe: Recipe) -> tuple[dict[str, str], list[str]]:
     unverified = []
     for stage, source in recipe.sources():
         if source.hub is not None:
-            unverified.append(f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub")
+            unverified.append(
+                f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub"
+            )
             continue
         try:
             found[source.path or ""] = fingerprint(source)

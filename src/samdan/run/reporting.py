@@ -13,11 +13,7 @@ from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import render
 from samdan.run.ledger import Done, Ledger, clean, read_json
 
-SETTINGS = (
-    "learning_rate num_train_epochs per_device_train_batch_size gradient_accumulation_steps "
-    "warmup_steps lr_scheduler_type max_length embedding_lr lm_head_lr weight_decay dropout beta "
-    "loss_type nll_weight"
-).split()
+SETTINGS = ["learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length", "embedding_lr", "lm_head_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight"]
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 
 
@@ -165,7 +161,9 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
             "identity": entry.identity,
             "output": entry.output,
             "inputs": [
-                key.removeprefix("result of ") for key in entry.components if key.startswith("result of ")
+                key.removeprefix("result of ")
+                for key in entry.components
+                if key.startswith("result of ")
             ],
             "seconds": entry.seconds,
             "status": "reused" if name in reused else "done",

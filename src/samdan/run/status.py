@@ -14,7 +14,9 @@ def status_of(folder: Path) -> dict[str, Any]:
     """What the events and metrics say: steps done, what is going on, the last metrics."""
     ledger = _existing(folder)
     events = list(ledger.events())
-    began = [event for event in events if event["event"] in ("step_begin", "step_done", "step_skipped")]
+    began = [
+        event for event in events if event["event"] in ("step_begin", "step_done", "step_skipped")
+    ]
     ended = [event for event in events if event["event"] == "ended"]
     active = _is_held(folder)
     status = "running" if active else (ended[-1]["status"] if ended else "interrupted")
@@ -33,12 +35,19 @@ def status_of(folder: Path) -> dict[str, Any]:
 
 
 def as_text(state: dict[str, Any]) -> str:
-    lines = [f"{state['run']}: {state['status']}", f"done: {', '.join(state['done']) or 'nothing yet'}"]
+    lines = [
+        f"{state['run']}: {state['status']}",
+        f"done: {', '.join(state['done']) or 'nothing yet'}",
+    ]
     if state["current"]:
         lines.append(f"now: {state['current']}")
     row = state["last_metrics"]
     if row:
-        shown = (f"{k} {row[k]:.4g}" for k in ("loss", "lr", "tokens_per_second") if row.get(k) is not None)
+        shown = (
+            f"{k} {row[k]:.4g}"
+            for k in ("loss", "lr", "tokens_per_second")
+            if row.get(k) is not None
+        )
         lines.append(f"last: {row['step_name']} step {row['step']}, {', '.join(shown)}")
     if state["message"] and state["status"] == "stopped":
         lines.append(f"why: {state['message']}")
@@ -66,7 +75,9 @@ def again(folder: Path) -> str:
 def _existing(folder: Path) -> Ledger:
     ledger = Ledger(folder)
     if not ledger.events_file.is_file():
-        what = "is no run directory (it has no events.jsonl)" if folder.is_dir() else "does not exist"
+        what = (
+            "is no run directory (it has no events.jsonl)" if folder.is_dir() else "does not exist"
+        )
         raise DataError(f"{folder}: {what}")
     return ledger
 

@@ -54,7 +54,9 @@ def make_tokenizer(run: Run, step: Step) -> Result:
     facts = {
         "vocabulary": len(tokenizer),
         "chat_template": "its own" if chat.had_template else "ChatML, since it had none",
-        "turn_end": tokenizer.convert_ids_to_tokens(chat.turn_end) if chat.turn_end is not None else None,
+        "turn_end": tokenizer.convert_ids_to_tokens(chat.turn_end)
+        if chat.turn_end is not None
+        else None,
         "new_tokens": len(chat.new_tokens),
     }
     write_json(folder.parent / "chat.json", {"new_tokens": list(chat.new_tokens)})
@@ -92,7 +94,10 @@ def prepare(run: Run, step: Step) -> Result:
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     return Result(
         manifest["sha256"],
-        {k: manifest[k] for k in ("records_in", "records_trained", "records_heldout", "records_dropped")},
+        {
+            k: manifest[k]
+            for k in ("records_in", "records_trained", "records_heldout", "records_dropped")
+        },
     )
 
 
@@ -158,8 +163,6 @@ def _fresh(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-
-
 
 
 StepFunction = Callable[[Run, Step], Result]

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from samdan.evals.score import Subject, score_heldout
@@ -32,7 +31,7 @@ from samdan.run.evaluation import verdict_row
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.train import parallel
 from samdan.train.batches import Steps, extend_chain
-from samdan.train.loop import train_steps
+from samdan.train.loop import Cursor, train_steps
 from samdan.train.objectives import objective_for
 from samdan.train.optim import make_optimizer
 from samdan.train.reference import load_reference
@@ -161,8 +160,7 @@ def _watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metri
         training.steps,
         stage,
         run.recipe.seed,
-        training.progress.step,
-        training.progress.tokens,
+        Cursor(training.progress.step, training.progress.tokens),
         run.injected,
     )
     total = len(training.steps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -24,6 +24,14 @@ from samdan.train.objectives import Objective
 from samdan.train.optim import set_rates
 
 
+@dataclass(frozen=True)
+class Cursor:
+    """How far a stage is: optimizer steps done, tokens seen."""
+
+    step: int = 0
+    tokens: int = 0
+
+
 def train_steps(
     scorer: Scorer,
     optimizer: torch.optim.Optimizer,
@@ -31,17 +39,17 @@ def train_steps(
     steps: Steps,
     stage: Stage,
     seed: int,
-    done: int = 0,
-    tokens: int = 0,
+    cursor: Cursor = Cursor(),
     injected: Callable[[str, int], None] = lambda where, step: None,
 ) -> Iterator[Metrics]:
-    """Optimizer steps ``done + 1`` to the last; yields after each.
+    """Optimizer steps ``cursor.step + 1`` to the last; yields after each.
 
-    ``tokens``: seen before. ``injected`` is the one place where tests break things. Raises
-    TrainError before the update when the loss or the gradient is not finite.
+    ``injected`` is the one place where tests break things. Raises TrainError before the update when
+    the loss or the gradient is not finite.
     """
+    tokens = cursor.tokens
     parameters = [p for p in scorer.parameters() if p.requires_grad]
-    for step in range(done + 1, len(steps) + 1):
+    for step in range(cursor.step + 1, len(steps) + 1):
         started = time.perf_counter()
         rate = set_rates(optimizer, rate_factor(stage, step, len(steps)))
         optimizer.zero_grad(set_to_none=True)
@@ -122,7 +130,8 @@ def _means(
     logged: Mapping[str, torch.Tensor],
 ) -> dict[str, float]:
     sums = parallel.add_over_ranks(
-        {f"loss/{t}": float(v) for t, v in totals.items()} | {n: float(v) for n, v in logged.items()}
+        {f"loss/{t}": float(v) for t, v in totals.items()}
+        | {n: float(v) for n, v in logged.items()}
     )
     means = {f"loss/{t}": sums[f"loss/{t}"] / weights[t] for t in terms}
     loss = sum(terms[t] * means[f"loss/{t}"] for t in terms)

@@ -65,7 +65,9 @@ class Preference:
 
     def weights(self, batch: Batch) -> Mapping[str, float]:
         chosen = int((batch.sequence_N % 2 == 0).sum())
-        return {"pair": float(batch.records)} | ({"nll": float(chosen)} if self.stage.nll_weight else {})
+        return {"pair": float(batch.records)} | (
+            {"nll": float(chosen)} if self.stage.nll_weight else {}
+        )
 
     def coefficients(self) -> Mapping[str, float]:
         return {"pair": 1.0} | ({"nll": self.stage.nll_weight} if self.stage.nll_weight else {})

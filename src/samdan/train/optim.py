@@ -51,7 +51,13 @@ def parameter_groups(model: nn.Module, stage: Stage, from_scratch: bool) -> list
             f"look like '{next(iter(dict(model.named_parameters())))}'"
         )
     return [
-        {"params": parameters, "names": names[key], "lr": key[0], "base_lr": key[0], "weight_decay": key[1]}
+        {
+            "params": parameters,
+            "names": names[key],
+            "lr": key[0],
+            "base_lr": key[0],
+            "weight_decay": key[1],
+        }
         for key, parameters in groups.items()
     ]
 

@@ -32,7 +32,6 @@ def reference_log_probs(
     return out
 
 
-
 def save_reference(path: Path, values: Tensor) -> None:
     np.save(path, values.numpy())
 

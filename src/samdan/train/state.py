@@ -22,7 +22,12 @@ from torch import Tensor, nn
 
 from samdan.train.optim import load_state_tensors, state_tensors
 
-MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+MODEL, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,9 @@ def save_checkpoint(
     try:
         save_file(trained_tensors(model), staging / MODEL)
         injected("saving", progress.step)
-        save_file({k: v.contiguous() for k, v in state_tensors(optimizer).items()}, staging / OPTIMIZER)
+        save_file(
+            {k: v.contiguous() for k, v in state_tensors(optimizer).items()}, staging / OPTIMIZER
+        )
         (staging / STATE).write_text(json.dumps(progress.__dict__), "utf-8")
         files = {name: _measure(staging / name) for name in (MODEL, OPTIMIZER, STATE)}
         manifest = {"step": progress.step, "identity": progress.identity, "files": files}
@@ -133,7 +140,9 @@ def _manifest(path: Path) -> dict[str, Any] | None:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("step"), int) else None
+    return (
+        manifest if isinstance(manifest, dict) and isinstance(manifest.get("step"), int) else None
+    )
 
 
 def _measure(file: Path) -> dict[str, Any]:

@@ -1,0 +1,253 @@
+"""The stages of a recipe: what they share, and the golden defaults of each kind.
+
+Field names are those of ``transformers.TrainingArguments`` and TRL. The defaults are the golden
+values: CPT 2 epochs at 1e-5, SFT 3 at 2e-5, DPO 1 at 5e-7 with beta 0.1.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from samdan.filters import Filter
+from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
+from samdan.spec import Count, NonNegative, Positive, Share, Spec
+
+# Names become folders of the run directory and parts of metric names.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣_.-]*$", max_length=64)]
+
+
+class Source(Spec):
+    """One data location with a role and a weight in tokens."""
+
+    path: str | None = None
+    """A file, a directory or a glob, relative to the recipe's folder."""
+    hub: str | None = None
+    """A data set on the Hugging Face Hub; the only thing here that reads the network."""
+    revision: str | None = None
+    """Branch, tag or commit of ``hub``; the commit it stood for is written into the run."""
+    subset: str | None = None
+    """Configuration of ``hub``, where it has several."""
+    split: str = "train"
+    """Split of ``hub``."""
+    name: Name | None = None
+    """Names the held-out set (``<name>/bpb``); defaults to the file's name."""
+    role: Literal["target", "replay", "synthetic"] = "target"
+    weight: Positive | None = None
+    """Share of the stage's tokens, relative to the other sources' weights."""
+    format: Literal[
+        "auto", "text", "messages", "prompt_completion", "alpaca", "sharegpt", "preference"
+    ] = "auto"
+    columns: dict[str, str] = {}
+    """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
+    filters: tuple[Filter, ...] = ()
+    """Document filters, applied in order."""
+    max_records: Count | None = None
+    """Read only so many records, taken from the start."""
+
+    @model_validator(mode="after")
+    def _one_location(self) -> Source:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("expected exactly one of 'path' and 'hub'")
+        if self.hub is None and (self.revision is not None or self.subset is not None):
+            raise ValueError("'revision' and 'subset' belong to 'hub'; a local path has none")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The source's name: as given, or the stem of its file."""
+        if self.name:
+            return self.name
+        location = self.hub or self.path or ""
+        stem = PurePath(re.sub(r"[*?\[].*$", "", location).rstrip("/") or "data").name
+        return re.sub(r"[^A-Za-z0-9가-힣_-]+", "-", stem.split(".")[0]).strip("-") or "data"
+
+
+class HeldOut(Spec):
+    """Which documents are kept from training, for measuring. Chosen by a hash of their content."""
+
+    share: Share = 0.02
+    max_records: Count = 200
+    """No more than about so many per source, however large it is."""
+
+
+class Lora(Spec):
+    """Low-rank adapters (peft), merged into the weights when the stage is exported."""
+
+    r: Count = 16
+    alpha: Positive = 32
+    dropout: Share = 0.0
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    quantize: Literal["none", "4bit", "8bit"] = "none"
+    """QLoRA: frozen weights in 4 or 8 bits (needs a GPU and the ``quant`` extra)."""
+
+
+class Stage(Spec):
+    """What the three stages share."""
+
+    name: Name
+    data: tuple[Source, ...] = Field(min_length=1)
+    num_train_epochs: Positive
+    """One epoch is one pass over the target sources."""
+    max_steps: Count | None = None
+    """Ends the stage earlier; the schedule is laid over this many steps."""
+    learning_rate: Positive
+    embedding_lr: NonNegative | None = None
+    """Rate of the input embeddings; CPT's default is a tenth of ``learning_rate``."""
+    lm_head_lr: NonNegative | None = None
+    """Rate of the output head; CPT's default is a tenth of ``learning_rate``."""
+    lr_groups: dict[str, NonNegative] = {}
+    """Regular expression on parameter names to rate; one that matches nothing is an error."""
+    per_device_train_batch_size: Count
+    gradient_accumulation_steps: Count
+    """Effective batch = per-device batch x accumulation x processes, whatever fits at once."""
+    micro_batch_tokens: Count | None = None
+    """Tokens in one forward pass; chosen by the program when absent, and kept for the whole run."""
+    warmup_steps: NonNegative
+    """Steps, or a share of the run when below 1; never more than a tenth of the run."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"]
+    min_lr_ratio: Share = 0.0
+    """Where the schedule ends, as a share of ``learning_rate``."""
+    decay_share: Share = 0.2
+    """Share of the run in which ``wsd`` decays."""
+    weight_decay: NonNegative = 0.0
+    adam_beta1: Share = 0.9
+    adam_beta2: Share = 0.95
+    adam_epsilon: Positive = 1e-8
+    max_grad_norm: Positive = 1.0
+    optim: Literal["adamw", "adamw_8bit", "adamw_offload"] = "adamw"
+    """``adamw_8bit`` needs bitsandbytes; ``adamw_offload`` keeps the states in the host's memory."""
+    max_length: Count
+    logging_steps: Count
+    save_steps: Count
+    eval_steps: Count
+    save_total_limit: Count = 2
+    gradient_checkpointing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the computation; weights that are trained and the optimizer's states are always fp32."""
+    dropout: Share = 0.0
+    """On what each attention and MLP block adds, drawn from (seed, step, record)."""
+    lora: Lora | None = None
+    heldout: HeldOut = HeldOut()
+    max_bad_rows: Share = 0.01
+    """More unreadable or invalid rows than this share fail the step."""
+    max_truncated: Share = 0.05
+    """``check`` refuses when a larger share of the records would be cut or dropped by length."""
+    rules: tuple[Monitor, ...] = (NonFinite(), LossSpike())
+    gates: tuple[Gate, ...] | None = None
+    """Default: the targets improved, and replay sources kept their level within 3%."""
+
+    @model_validator(mode="after")
+    def _checks(self) -> Stage:
+        labels = [source.label for source in self.data]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two sources are called '{twice[0]}'; give each a 'name' of its own")
+        if not any(source.role == "target" for source in self.data):
+            raise ValueError("no source has role 'target', and an epoch is a pass over the targets")
+        weights = [source.weight is not None for source in self.data]
+        if any(weights) and not all(weights):
+            raise ValueError("either every source has a 'weight' or none has")
+        for pattern in self.lr_groups:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"lr_groups: '{pattern}' is not a regular expression: {error}"
+                ) from None
+        return self
+
+    @property
+    def units_per_step(self) -> int:
+        """Blocks, conversations or pairs in one optimizer step of one process."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+
+class CptStage(Stage):
+    """Continued pre-training: reads documents, every token is predicted."""
+
+    kind: Literal["cpt"] = "cpt"
+    name: Name = "cpt"
+    num_train_epochs: Positive = 2
+    learning_rate: Positive = 1e-5
+    per_device_train_batch_size: Count = 32
+    gradient_accumulation_steps: Count = 4
+    warmup_steps: NonNegative = 1000
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    min_lr_ratio: Share = 0.1
+    max_length: Count = 4096
+    logging_steps: Count = 100
+    save_steps: Count = 5000
+    eval_steps: Count = 1000
+    adapts_to: Literal["language", "domain"] = "language"
+    """Decides the replay share when no source has a weight: 25% for a new language, 5% for a domain."""
+
+    @property
+    def replay_share(self) -> float:
+        """Share of replay tokens when the sources have no weights (Ibrahim et al. 2403.08763)."""
+        return 0.25 if self.adapts_to == "language" else 0.05
+
+
+class SftStage(Stage):
+    """Supervised fine-tuning: reads conversations, only the assistant's turns are predicted."""
+
+    kind: Literal["sft"] = "sft"
+    name: Name = "sft"
+    num_train_epochs: Positive = 3
+    learning_rate: Positive = 2e-5
+    per_device_train_batch_size: Count = 16
+    gradient_accumulation_steps: Count = 8
+    warmup_steps: NonNegative = 500
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    max_length: Count = 4096
+    logging_steps: Count = 50
+    save_steps: Count = 2000
+    eval_steps: Count = 500
+
+
+class DpoStage(Stage):
+    """Direct preference optimization: reads pairs, learns to prefer the chosen answer."""
+
+    kind: Literal["dpo"] = "dpo"
+    name: Name = "dpo"
+    num_train_epochs: Positive = 1
+    learning_rate: Positive = 5e-7
+    per_device_train_batch_size: Count = 8
+    gradient_accumulation_steps: Count = 1
+    warmup_steps: NonNegative = 0.1
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = "linear"
+    max_length: Count = 2048
+    logging_steps: Count = 25
+    save_steps: Count = 1000
+    eval_steps: Count = 250
+    beta: Positive = 0.1
+    """How strongly the model is held to its reference."""
+    loss_type: Literal["sigmoid", "ipo", "hinge", "sigmoid_norm", "robust"] = "sigmoid"
+    label_smoothing: Annotated[float, Field(strict=True, ge=0, lt=0.5)] = 0.0
+    """Share of pairs assumed to be labelled the wrong way round; for ``robust``."""
+    nll_weight: NonNegative = 0.0
+    """Weight of the negative log-likelihood of the chosen answer, a mean over its tokens."""
+
+    @model_validator(mode="after")
+    def _smoothing_has_an_effect(self) -> DpoStage:
+        if self.label_smoothing and self.loss_type != "robust":
+            raise ValueError(
+                f"label_smoothing has no effect with loss_type '{self.loss_type}'; use 'robust'"
+            )
+        return self
+
+
+AnyStage = Annotated[CptStage | SftStage | DpoStage, Field(discriminator="kind")]
+
+
+def gates_of(stage: Stage) -> tuple[Gate, ...]:
+    """The stage's gates, or the defaults: every target improved, every replay source was kept."""
+    if stage.gates is not None:
+        return stage.gates
+    metric = "accuracy" if isinstance(stage, DpoStage) else "bpb"
+    improved = [Improved(metric=f"{s.label}/{metric}") for s in stage.data if s.role == "target"]
+    kept = [Retained(metric=f"{s.label}/bpb") for s in stage.data if s.role == "replay"]
+    return (*improved, *kept)
