@@ -6,6 +6,7 @@ Packing fills micro-batches; it never changes which records make an optimizer st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 
 def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -101,12 +102,23 @@ def micro_batches(lengths: Sequence[int], capacity: int, hands: int = 1) -> list
 def interleave(counts: Sequence[int]) -> list[int]:
     """Source numbers in an order in which every prefix holds each source in proportion.
 
-    The largest-remainder sequence: after k items, source s has within one of ``k * counts[s] / n``.
+    After k items, source s has come less than one time more or less than ``k * counts[s] / n``. Its
+    j-th item may come once j - 1 of its share is due and must come before j of it is overdue; taking
+    the most urgent one always keeps all of these dates (the chairman assignment problem, Tijdeman
+    1980).
     """
     total = sum(counts)
-    keyed = [
-        ((2 * position + 1) / (2 * count), source)
-        for source, count in enumerate(counts)
-        for position in range(count)
-    ]
-    return [source for _, source in sorted(keyed)] if total else []
+    taken = [0] * len(counts)
+    early = [(1, source) for source, count in enumerate(counts) if count]  # (may come at, source)
+    due: list[tuple[int, int]] = []  # (must come at, source)
+    order = []
+    for position in range(1, total + 1):
+        while early and early[0][0] <= position:
+            _, source = heappop(early)
+            heappush(due, (-(-(taken[source] + 1) * total // counts[source]), source))
+        _, source = heappop(due)
+        order.append(source)
+        taken[source] += 1
+        if taken[source] < counts[source]:
+            heappush(early, (taken[source] * total // counts[source] + 1, source))
+    return order

@@ -23,6 +23,7 @@ from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
 
 LOOKED_AT = 300
+TOKENIZER_SAMPLE = 100  # documents of each source, for a tokenizer that is yet to be trained
 SHOWN = 2
 
 
@@ -64,13 +65,13 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
     spec, base = recipe.base.tokenizer, recipe.base
     try:
         if spec is not None and spec.vocab_size is not None:
-            texts = list(islice(_texts(recipe), LOOKED_AT))
+            texts = list(_texts(recipe))
             if not texts:
                 raise DataError("base.tokenizer: there is no text to train it on")
             found.fine.append(
                 f"base.tokenizer: will be trained, {spec.vocab_size} tokens (looked at a sample)"
             )
-            return ChatFormat(train_tokenizer(texts, min(spec.vocab_size, 4000)))
+            return ChatFormat(train_tokenizer(texts, spec.vocab_size))
         path = spec.path if spec is not None and spec.path else getattr(base, "path", "")
         if is_hub_id(path):
             return _hub_tokenizer(path, getattr(base, "revision", None), found)
@@ -99,7 +100,7 @@ def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatForm
 
 def _texts(recipe: Recipe) -> Iterator[str]:
     for stage, source in tokenizer_sources(recipe):
-        for record in islice(records(stage.kind, source), LOOKED_AT):
+        for record in islice(records(stage.kind, source), TOKENIZER_SAMPLE):
             if isinstance(record, Document):
                 yield record.text
 

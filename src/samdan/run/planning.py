@@ -131,12 +131,11 @@ def _guess(stage: AnyStage, plan: StagePlan) -> None:
         plan.remarks.append("tokens and steps are not known: a source cannot be read from here")
         return
     tokens = sum(size or 0 for size in sizes) / BYTES_PER_TOKEN
-    plan.tokens = int(tokens * stage.num_train_epochs)
-    if stage.kind == "cpt":
-        plan.steps = steps_of(stage, tokens / stage.max_length)
-        return
-    lines = sum(_lines(source) for source in stage.data)
-    plan.steps = steps_of(stage, lines)
+    units = tokens / stage.max_length if stage.kind == "cpt" else sum(map(_lines, stage.data))
+    plan.steps = steps_of(stage, units)
+    whole = units * stage.num_train_epochs
+    reached = min(1.0, plan.steps * stage.units_per_step / whole) if whole else 1.0
+    plan.tokens = int(tokens * stage.num_train_epochs * reached)
 
 
 def _size(source: Source) -> int | None:

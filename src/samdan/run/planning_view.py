@@ -23,7 +23,7 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
         return
     shape = model_shape(recipe)
     if shape is not None:
-        print(f"model: {shape.parameters / 1e9:.2f}B parameters")
+        print(f"model: {_count(shape.parameters)} parameters")
     else:
         print("model: its shape is not known here, so there is no memory estimate")
     for plan in plans:
@@ -41,14 +41,19 @@ def _print_stage(plan: StagePlan) -> None:
     if plan.tokens is not None:
         print(f"  tokens {plan.tokens:,}   steps {plan.steps:,}   warm-up {plan.warmup:,}")
     if plan.memory:
-        parts = "   ".join(f"{name} {size / GIB:.1f}" for name, size in plan.memory.items())
+        parts = "   ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items())
         print(
-            f"  memory in GiB, one sequence at a time: {parts}   sum {sum(plan.memory.values()) / GIB:.1f}"
+            f"  memory in GiB, one sequence at a time: {parts}   sum {sum(plan.memory.values()) / GIB:.2f}"
         )
-        for card, ways in plan.fits.items():
+        fitting = plan.fits if sum(plan.memory.values()) > 10 * GIB else {}
+        for card, ways in fitting.items():
             print(f"    {card:12} {', '.join(ways) or 'nothing fits'}")
     for remark in plan.remarks:
         print(f"  note: {remark}")
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f}B" if number >= 1e9 else f"{number / 1e6:.1f}M"
 
 
 def _fingerprints(recipe: Recipe) -> tuple[dict[str, str], list[str]]:

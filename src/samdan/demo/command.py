@@ -1,0 +1,69 @@
+"""`samdan demo`: writes a generated world and its recipe into the run's folder, and runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samdan.demo.world import write_world
+from samdan.run.executor import Outcome, execute
+from samdan.run.loading import load_recipe
+
+# Seconds that the calibration below takes on the machine on which the demo's limit was set: two
+# cores of a 2023 server processor with AVX2.
+REFERENCE_SECONDS = 1.0
+LIMIT_SECONDS = 360.0
+
+
+def run_demo(
+    out: Path,
+    seed: int,
+    replay: bool,
+    say: Callable[[str], None],
+    progress: Callable[[Mapping[str, Any]], None],
+) -> Outcome:
+    """Runs the demo in ``out``. Says beforehand how long it may take on this machine."""
+    slower = calibrate()
+    say(f"this machine takes {slower:.1f} times the reference's time; limit {limit(slower):.0f} s")
+    recipe = write_demo(out, seed, replay)
+    started = time.monotonic()
+    outcome = execute(load_recipe(recipe), out, say=say, progress=progress)
+    took = time.monotonic() - started
+    within = "within" if took <= limit(slower) else "over"
+    say(f"took {took:.0f} s, {within} the limit of {limit(slower):.0f} s")
+    return outcome
+
+
+def write_demo(out: Path, seed: int, replay: bool = True) -> Path:
+    """Writes ``out/world`` and ``out/demo.yaml``; returns the recipe's path."""
+    write_world(out / "world", seed)
+    name = "recipe.yaml" if replay else "recipe-no-replay.yaml"
+    text = (resources.files("samdan.demo") / name).read_text("utf-8")
+    recipe = out / "demo.yaml"
+    recipe.write_text(text.replace("seed: 42", f"seed: {seed}"), "utf-8")
+    return recipe
+
+
+def limit(slower: float) -> float:
+    """The demo's time limit on a machine that is ``slower`` times as slow as the reference."""
+    return LIMIT_SECONDS * max(1.0, slower)
+
+
+def calibrate() -> float:
+    """This machine's time for a fixed piece of work like the demo's, over the reference's."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2048, 128, generator=generator, requires_grad=True)
+    up = torch.randn(128, 384, generator=generator)
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        for _ in range(60):
+            y = torch.nn.functional.silu(x @ up) @ up.t()
+            y.sum().backward()
+        best = min(best, time.perf_counter() - started)
+    return best / REFERENCE_SECONDS
