@@ -27,6 +27,7 @@ TEXTS = (
     "The quick brown fox jumps over the lazy dog, and then it sleeps for 12 hours.",
     "질문에 짧고 공손하게 답합니다. 감사합니다! def f(x): return x + 1",
 )
+CONFIGS = {"Gemma3": "Gemma3TextConfig"}
 SHAPE = {
     "vocab_size": VOCAB,
     "hidden_size": 32,
@@ -48,7 +49,8 @@ def model(family: str = "Qwen2", seed: int = 0, attention: str = ATTENTION, **sh
     """A randomly initialised causal language model in fp32; the seed alone decides its weights."""
     import transformers
 
-    config = getattr(transformers, f"{family}Config")(**SHAPE | shape, attn_implementation=attention)
+    make_config = getattr(transformers, CONFIGS.get(family, f"{family}Config"))
+    config = make_config(**SHAPE | shape, attn_implementation=attention)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = getattr(transformers, f"{family}ForCausalLM")(config)

@@ -69,7 +69,7 @@ def shape_from_config(config: Mapping[str, Any]) -> Shape | None:
 
 
 def memory_parts(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[str, float]:
-    """Bytes by part on one device: trained weights, gradients and states in fp32, frozen ones in bf16."""
+    """Bytes by part on one device: what trains, gradients and states in fp32, the rest in bf16."""
     total = shape.parameters
     trained = total
     weights = 4.0 * total
@@ -134,6 +134,7 @@ def remarks(stage: Stage, total_steps: int) -> list[str]:
         found.append(
             f"only {total_steps} optimizer steps: {stage.units_per_step} records a step "
             f"(per_device_train_batch_size {stage.per_device_train_batch_size} x "
-            f"gradient_accumulation_steps {stage.gradient_accumulation_steps}) is much for this data"
+            f"gradient_accumulation_steps {stage.gradient_accumulation_steps}) "
+            f"is much for this data"
         )
     return found

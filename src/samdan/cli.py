@@ -1,4 +1,4 @@
-"""The command line. Every command imports what it needs when it is called: ``--help`` stays quick."""
+"""The command line. A command imports what it needs when it is called: ``--help`` stays quick."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from samdan.records import SamdanError
 EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
 app = typer.Typer(
     name="samdan",
-    help="Adapts a language model in three stages (CPT, SFT, DPO) from one recipe, with evidence after "
-    f"each.\n\n{EXITS}",
+    help="Adapts a language model in three stages (CPT, SFT, DPO) from one recipe, with evidence "
+    f"after each.\n\n{EXITS}",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="markdown",
@@ -93,8 +93,8 @@ def demo(
 
 
 @app.command(
-    epilog="Examples: `samdan run recipe.yaml --out runs/first`, `samdan run recipe.yaml --until cpt`, "
-    "`samdan run recipe.yaml --set stages.dpo.beta=0.05`"
+    epilog="Examples: `samdan run recipe.yaml --out runs/first`, "
+    "`samdan run recipe.yaml --until cpt`, `samdan run recipe.yaml --set stages.dpo.beta=0.05`"
 )
 def run(
     recipe: RecipePath,
@@ -216,7 +216,8 @@ def evaluate(
 
 
 @app.command(
-    epilog="Examples: `samdan chat runs/first/dpo/model`, `samdan chat runs/first/sft/model runs/first/dpo/model`"
+    epilog="Examples: `samdan chat runs/first/dpo/model`, "
+    "`samdan chat runs/first/sft/model runs/first/dpo/model`"
 )
 def chat(
     models: Annotated[

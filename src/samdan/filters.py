@@ -1,6 +1,7 @@
 """Document filters: a filter is a spec that can be called, ``document -> Drop | None``.
 
-To add one: write a class with a ``kind``, documented fields and ``__call__``, and name it in ``Filter``.
+To add one: write a class with a ``kind``, documented fields and ``__call__``, and name it in
+``Filter``.
 """
 
 from __future__ import annotations

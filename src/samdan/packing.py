@@ -73,7 +73,7 @@ def pieces_of(length: int, max_length: int) -> list[tuple[int, int]]:
 
 
 def deal(lengths: Sequence[int], hands: int) -> list[list[int]]:
-    """Indices dealt to ``hands`` processes: equal counts (within one), similar sums, deterministic."""
+    """Deals indices to ``hands`` processes: counts equal within one, similar sums, deterministic."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     dealt: list[list[int]] = [[] for _ in range(hands)]
     for position, index in enumerate(order):  # boustrophedon: 0 1 2 2 1 0 0 1 2 ...

@@ -1,8 +1,8 @@
 """A recipe to its steps: what has to be done, what each step reads, and why one is done again.
 
-Pure: the shell hands in fingerprints and outputs of finished steps. The identity of a step is a hash
-of the recipe fields that change its result and of the outputs of the steps before it; two runs with
-equal identities need the step once.
+Pure: the shell hands in fingerprints and outputs of finished steps. The identity of a step is a
+hash of the recipe fields that change its result and of the outputs of the steps before it; two runs
+with equal identities need the step once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from samdan.records import RecipeError
 # Bumped when the same inputs lead to other results: old results are then made again.
 VERSION = 1
 # Fields of a stage that change how it is watched, not what it computes.
-_WATCHING = frozenset(
-    ["name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules", "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to"]
-)
+_WATCHING = frozenset([
+    "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
+    "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
+])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do. ``reads``: steps whose output it uses; ``fields``: what it takes from the recipe."""
+    """One thing to do. ``reads``: steps whose output it uses; ``fields``: its part of the recipe."""
 
     name: str  # "cpt/train", "cpt/prepare/handbook"
     verb: str

@@ -39,9 +39,11 @@ __all__ = [
 ]  # fmt: skip
 
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
-TAGS = frozenset(
-    ["cpt", "sft", "dpo", "existing", "scratch", "length", "hangul_share", "repeated_lines", "non_finite", "loss_spike", "improved", "retained", "at_least", "at_most", "bpb", "multiple_choice", "cloze", "exact", "pattern", "int", "float"]
-)
+TAGS = frozenset([
+    "cpt", "sft", "dpo", "existing", "scratch", "length", "hangul_share", "repeated_lines",
+    "non_finite", "loss_spike", "improved", "retained", "at_least", "at_most", "bpb",
+    "multiple_choice", "cloze", "exact", "pattern", "int", "float",
+])  # fmt: skip
 
 
 class TokenizerSpec(Spec):

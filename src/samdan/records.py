@@ -122,7 +122,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule concluded. ``response`` names what happens next: "none", "stop", "skip_update"..."""
+    """What a rule concluded. ``response`` says what happens next: "none", "stop", "skip_update"."""
 
     rule: str
     fired: bool

@@ -63,7 +63,7 @@ class LossSpike(Spec):
 
 
 class Improved(Spec):
-    """The metric is better than before the stage, and the 95% interval of the change excludes zero."""
+    """The metric is better than before the stage; the change's 95% interval excludes zero."""
 
     kind: Literal["improved"] = "improved"
     metric: str

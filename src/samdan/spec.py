@@ -209,7 +209,7 @@ def _shape(found: Any) -> str:
 
 
 def set_value(tree: Any, assignment: str) -> None:
-    """Applies ``stages.dpo.beta=0.05`` to the tree; list entries are addressed by name or number."""
+    """Applies ``stages.dpo.beta=0.05`` to the tree; list entries go by name or number."""
     path, separator, raw = assignment.partition("=")
     if not separator or not path:
         raise RecipeError(f"--set {assignment}: expected KEY=VALUE, as in stages.dpo.beta=0.05")

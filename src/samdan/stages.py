@@ -41,7 +41,7 @@ class Source(Spec):
     format: Literal[
         "auto", "text", "messages", "prompt_completion", "alpaca", "sharegpt", "preference"
     ] = "auto"
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
     filters: tuple[Filter, ...] = ()
     """Document filters, applied in order."""
@@ -99,7 +99,7 @@ class Stage(Spec):
     """Rate of the input embeddings; CPT's default is a tenth of ``learning_rate``."""
     lm_head_lr: NonNegative | None = None
     """Rate of the output head; CPT's default is a tenth of ``learning_rate``."""
-    lr_groups: dict[str, NonNegative] = {}
+    lr_groups: dict[str, NonNegative] = Field(default_factory=dict)
     """Regular expression on parameter names to rate; one that matches nothing is an error."""
     per_device_train_batch_size: Count
     gradient_accumulation_steps: Count
@@ -119,7 +119,7 @@ class Stage(Spec):
     adam_epsilon: Positive = 1e-8
     max_grad_norm: Positive = 1.0
     optim: Literal["adamw", "adamw_8bit", "adamw_offload"] = "adamw"
-    """``adamw_8bit`` needs bitsandbytes; ``adamw_offload`` keeps the states in the host's memory."""
+    """``adamw_8bit`` needs bitsandbytes; ``adamw_offload`` keeps the states in host memory."""
     max_length: Count
     logging_steps: Count
     save_steps: Count
@@ -183,7 +183,7 @@ class CptStage(Stage):
     save_steps: Count = 5000
     eval_steps: Count = 1000
     adapts_to: Literal["language", "domain"] = "language"
-    """Decides the replay share when no source has a weight: 25% for a new language, 5% for a domain."""
+    """Decides the replay share without weights: 25% for a new language, 5% for a domain."""
 
     @property
     def replay_share(self) -> float:

@@ -24,7 +24,7 @@ class BitsPerByte(Spec):
 
 
 class MultipleChoice(Spec):
-    """``{"prompt", "choices", "answer": index}``: the likeliest choice, by log-likelihood per byte."""
+    """``{"prompt", "choices", "answer": index}``: likeliest choice, by log-likelihood per byte."""
 
     kind: Literal["multiple_choice"] = "multiple_choice"
     name: str

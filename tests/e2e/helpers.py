@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -148,16 +151,19 @@ def python(*arguments: str, env: Mapping[str, str] | None = None, timeout: float
 
 # Libraries take seconds to import: a server imports them once and forks a process for each command.
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(
-    [
-        "samdan.cli",
-        "samdan.run.executor",
-        "samdan.run.check",
-        "samdan.run.chatting",
-        "transformers.models.qwen2.modeling_qwen2",
-        "transformers.models.auto.modeling_auto",
-    ]
-)
+
+
+@functools.cache
+def _start_server() -> None:
+    _FORKING.set_forkserver_preload(["e2e.preload"])
+    before = os.environ.get("PYTHONPATH")
+    folders = [str(Path(__file__).parents[1]), *([before] if before else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        os.environ.update({"PYTHONPATH": before} if before else {})
 
 
 class Program:
@@ -168,6 +174,7 @@ class Program:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="samdan-e2e-"))
         (self._folder / "in").write_text(stdin, "utf-8")
+        _start_server()
         words = [str(argument) for argument in arguments]
         self.process = _FORKING.Process(target=_command, args=(words, dict(env or {}), self._folder))
         self.process.start()
@@ -194,6 +201,26 @@ def samdan(
 ) -> Finished:
     """Runs a samdan command to its end."""
     return Program(*arguments, env=env, stdin=stdin).wait()
+
+
+def killed_when_said(recipe: Path, run: Path, text: str) -> int:
+    """Runs the recipe until it says ``text``, and kills it there. Returns the exit code."""
+    _start_server()
+    process = _FORKING.Process(target=_until_said, args=(recipe, run, text))
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def _until_said(recipe: Path, run: Path, text: str) -> None:
+    from samdan.run.executor import execute
+    from samdan.run.loading import load_recipe
+
+    def say(line: str) -> None:
+        if line == text:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    execute(load_recipe(recipe), run, say=say)
 
 
 def _command(words: list[str], env: dict[str, str], folder: Path) -> None:
@@ -261,3 +288,8 @@ def stopped_before(finished: Path, step: str, copy: Path) -> Path:
             for name in ("eval.json", "gate.json"):
                 (copy / stage / name).unlink(missing_ok=True)
     return copy
+
+
+def losses(run: Path) -> dict[tuple[str, int], float]:
+    """The loss of every step, as it was written down."""
+    return {(row["stage"], row["step"]): row["loss"] for row in rows_of(run / "metrics.jsonl")}

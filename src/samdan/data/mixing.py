@@ -60,12 +60,9 @@ def mix(stage: Stage, shards: Mapping[str, Shard], seed: int, world_size: int = 
     ]
     units: list[list[int]] = []
     whole, rest = divmod(stage.num_train_epochs, 1)
-    for epoch, share in enumerate([1.0] * int(whole) + ([rest] if rest > 1e-9 else [])):
+    for share in [1.0] * int(whole) + ([rest] if rest > 1e-9 else []):
         by_source = [
-            [
-                [int(base[s]) + piece for piece in unit]
-                for unit in _units(stage, stream, share, seed, epoch)
-            ]
+            [[int(base[s]) + piece for piece in unit] for unit in _units(stage, stream, share)]
             for s, stream in enumerate(streams)
         ]
         cursors = [iter(source_units) for source_units in by_source]
@@ -121,7 +118,7 @@ def _pieces(stage: Stage, shard: Shard) -> Int:
     return np.asarray(rows, np.int64).reshape(-1, 3)
 
 
-def _units(stage: Stage, stream: _Stream, share: float, seed: int, epoch: int) -> list[list[int]]:
+def _units(stage: Stage, stream: _Stream, share: float) -> list[list[int]]:
     """One epoch of one source: blocks of up to max_length tokens, or single records."""
     taken = stream.take(share)
     if not isinstance(stage, CptStage):

@@ -27,7 +27,15 @@ QUARANTINED = 1000  # bad rows kept for a person to look at; all are counted
 ENCODE_TOGETHER = 512
 # Reasons for which a row is left out on purpose; every other reason is a bad row.
 CHOSEN_REASONS = frozenset(
-    ["duplicate", "heldout", "too_short", "too_long", "hangul_share", "repeated_lines", "over_max_length"]
+    [
+        "duplicate",
+        "heldout",
+        "too_short",
+        "too_long",
+        "hangul_share",
+        "repeated_lines",
+        "over_max_length",
+    ]
 )
 
 
@@ -80,7 +88,7 @@ def count_records(stage: AnyStage, source: Source) -> int:
 
 
 def heldout_threshold(share: float, most: int, count: int) -> float:
-    """The share of hash space that is held out: ``share``, but not many more than ``most`` records."""
+    """The share of hash space that is held out: ``share``, but not many more than ``most``."""
     return min(share, most / count) if count else share
 
 

@@ -59,8 +59,8 @@ def score_task(task: Any, path: Path, subject: Subject) -> Scored:
 
 
 def read_items(path: Path) -> list[Row]:
-    """The JSON lines of an evaluation file; a bad line is an error, since items must not get lost."""
-    items = []
+    """The JSON lines of an evaluation file; a bad line is an error: items must not get lost."""
+    items: list[Row] = []
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +85,7 @@ def read_items(path: Path) -> list[Row]:
 def sequence_log_probs(
     records: Sequence[Encoded], subject: Subject
 ) -> list[list[tuple[float, int]]]:
-    """Per record and sequence: the log-probability of what is trained in it, and how many tokens."""
+    """Per record and sequence: log-probability of what is trained in it, and how many tokens."""
     out: list[list[tuple[float, int]]] = [[] for _ in records]
     subject.scorer.eval()
     with torch.inference_mode():
@@ -121,7 +121,7 @@ def _score_text(
 
 
 def _score_pairs(name: str, records: Sequence[Encoded], subject: Subject) -> Scored:
-    """Raw log-probabilities of both answers; rewards need the reference's and are made in comparing."""
+    """Raw log-probabilities of both answers; rewards need the reference's and are made later."""
     scored = sequence_log_probs(records, subject)
     likelier = tuple(float(c[0] / c[1] > r[0] / r[1]) for c, r in scored)
     items = tuple(
@@ -192,13 +192,10 @@ def _multiple_choice(task: MultipleChoice, items: Sequence[Row], subject: Subjec
 
 def _cloze(task: Cloze, items: Sequence[Row], subject: Subject) -> Scored:
     records = [_continued(item, _text(item, "answer"), task.chat, subject.chat) for item in items]
-    hits = []
+    hits: list[tuple[int, bool]] = []
     for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
         subject.poll()
-        hits += [
-            (n, hit)
-            for n, hit in zip(numbers, _argmax_hits(records, numbers, subject), strict=True)
-        ]
+        hits += zip(numbers, _argmax_hits(records, numbers, subject), strict=True)
     correct = [float(hit) for _, hit in sorted(hits)]
     kept = tuple(
         {"prompt": i["prompt"], "correct": bool(c)} for i, c in zip(items, correct, strict=True)

@@ -14,7 +14,7 @@ NO_INTERVAL: Interval = (float("nan"), float("nan"))
 
 
 def compare(base: EvalResult, before: EvalResult, after: EvalResult, seed: int) -> Comparison:
-    """A metric of three models on the same items, with 95% intervals of ``after`` and of its changes."""
+    """A metric of three models on the same items; 95% intervals of ``after`` and its changes."""
     weights = _resamples(len(after.numerators), seed)
     return Comparison(
         name=after.name,

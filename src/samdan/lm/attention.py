@@ -23,10 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AttentionInterface
 
+from samdan.records import RecipeError
+
 NAME = "samdan"
 # A span joins a batch when it fills at least this share of the longest one's length: below, the
 # padding costs more than another call.
 MIN_FILL = 0.7
+# What a few families do to the scores (Gemma 2's soft cap, gpt-oss's sinks) and the kernels cannot.
+UNKNOWN_TO_KERNELS = ("softcap", "s_aux")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +268,14 @@ def attention(
     sliding_window = given.get("sliding_window")
     if layout is None:
         raise ValueError("samdan's attention needs the layout of the packed records")
+    unknown = next((name for name in UNKNOWN_TO_KERNELS if given.get(name) is not None), None)
+    if unknown is not None:
+        raise RecipeError(
+            f"base.path: the model's attention uses '{unknown}', which samdan's packed attention does "
+            f"not compute; training on it would change the model silently"
+        )
     if sliding_window is not None and layout.longest > sliding_window:
-        raise ValueError(
+        raise RecipeError(
             f"a record of {layout.longest} tokens is longer than the model's sliding window of "
             f"{sliding_window}; set max_length to {sliding_window} or less"
         )

@@ -20,8 +20,8 @@ from samdan.lm.attention import Branch, Layout, Span
 class Encoded:
     """A record as token ids: ``[span | branch]``, where the branch sees only the span's prefix.
 
-    A document or conversation is all span. A preference pair is ``[prompt, chosen | rejected]`` with
-    ``prefix`` the prompt's length and ``span`` the length of prompt and chosen answer.
+    A document or conversation is all span. A preference pair is ``[prompt, chosen | rejected]``
+    with ``prefix`` the prompt's length and ``span`` the length of prompt and chosen answer.
     """
 
     tokens: NDArray[np.uint32]

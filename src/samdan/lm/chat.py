@@ -206,13 +206,15 @@ class ChatFormat:
 
 def show_labels(record: Encoded, tokenizer: Any, limit: int = 400) -> str:
     """The record as text with what is trained between ⟦ and ⟧, for a person to read."""
-    shown, open_ = [], False
+    shown: list[int | str] = []
+    open_ = False
     for token, trained in zip(record.tokens[:limit], record.trained[:limit], strict=True):
         if bool(trained) != open_:
             shown.append("⟦" if trained else "⟧")
             open_ = bool(trained)
         shown.append(int(token))
-    text, buffer = "", []
+    text = ""
+    buffer: list[int] = []
     for item in [*shown, "⟧" if open_ else ""]:
         if isinstance(item, int):
             buffer.append(item)

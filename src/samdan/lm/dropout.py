@@ -74,7 +74,7 @@ def _after(dropout: CounterDropout, owner: nn.Module) -> Any:
 
 
 def replace_lora_dropout(model: nn.Module, context: DropoutContext) -> int:
-    """Replaces peft's dropout modules, which draw from global state. Returns how many there were."""
+    """Replaces peft's dropout modules, which draw from global state. Returns how many it found."""
     found = 0
     for name, module in model.named_modules():
         if not name.endswith("lora_dropout"):

@@ -1,7 +1,7 @@
 """Does a base look instruction-tuned? Continued pre-training of such a model undoes its tuning.
 
-Judged by name, by model card, and by how much likelier it finds an answer in its chat format than in
-plain text. Never by a template alone: base models ship one too.
+Judged by name, by model card, and by how much likelier it finds an answer in its chat format than
+in plain text. Never by a template alone: base models ship one too.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     if quantize != "none":
         extra["quantization_config"] = _quantization(quantize)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
             dtype=torch.float32,
@@ -43,6 +43,10 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
         raise DataError(
             f"base.path: cannot load a model from '{path}': {_first_line(error)}"
         ) from None
+    if not model._supports_attention_backend:
+        # Its layers never call the function they are given: documents would see each other.
+        raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
+    return model
 
 
 def _quantization(bits: str) -> Any:
@@ -164,7 +168,7 @@ def best_device() -> torch.device:
 
 @functools.cache
 def bf16_is_fast(device_type: str) -> bool:
-    """Whether bf16 matrix products beat fp32's here; measured, since emulated bf16 is 20x slower."""
+    """Whether bf16 matrix products beat fp32's here; measured, as emulated bf16 is 20x slower."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     times = {}

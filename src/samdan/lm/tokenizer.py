@@ -22,16 +22,15 @@ _SPLIT = (
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """A fast tokenizer from a folder or the Hub; a bare vocab.json and merges.txt are Qwen2's kind."""
+    """A fast tokenizer from a folder or the Hub; bare vocab.json and merges.txt are Qwen2's."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = Path(path)
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
         lines = (folder / "merges.txt").read_text("utf-8").splitlines()
-        merges = [
-            tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")
-        ]
+        pairs = (line.split(" ") for line in lines if line and not line.startswith("#version"))
+        merges = [(left, right) for left, right in pairs]
         return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
     tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):

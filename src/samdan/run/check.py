@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ SHOWN = 2
 
 @dataclass
 class Findings:
-    """``shown``: decoded records with labels marked; ``problems`` refuse, ``unverified`` only tell."""
+    """``shown``: decoded records, labels marked; ``problems`` refuse, ``unverified`` only tell."""
 
     fine: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -38,19 +40,19 @@ class Findings:
 
 
 def check(recipe: Recipe) -> Findings:
-    """Looks at base, tokenizer, data and labels; reads the network only for what the recipe names."""
+    """Looks at base, tokenizer, data, labels; reads the network only for what the recipe names."""
     found = Findings()
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
     for stage, source in recipe.sources():
-        _collect(found, lambda stage=stage, source=source: _source(stage, source, chat, found))
+        _collect(found, partial(_source, stage, source, chat, found))
     for task in recipe.evaluate:
         if Path(task.path).is_file():
             found.fine.append(f"evaluate.{task.name}: {Path(task.path).name} is there")
         else:
             found.problems.append(f"evaluate.{task.name}: there is no file {task.path}")
     for stage in recipe.stages:
-        _collect(found, lambda stage=stage: _groups(recipe, stage, found))
+        _collect(found, partial(_groups, recipe, stage, found))
     return found
 
 
@@ -91,8 +93,10 @@ def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatForm
     try:
         chat = ChatFormat(load_tokenizer(path, revision))
     except (OSError, ValueError, DataError):
-        found.unverified.append(f"base: {path} is on the Hub, which cannot be reached from here; "
-                                f"its tokenizer, chat template and so the labels were not looked at")  # fmt: skip
+        found.unverified.append(
+            f"base: {path} is on the Hub, which cannot be reached from here; its tokenizer, chat "
+            f"template and so the labels were not looked at"
+        )
         return None
     found.fine.append(f"base.tokenizer: {path}, {len(chat.tokenizer)} tokens")
     return chat
@@ -116,8 +120,8 @@ def _base(recipe: Recipe, found: Findings) -> None:
         reason = _by_likelihood(base)
     if reason and reads_text and not base.allow_instruct:
         found.problems.append(
-            f"base.path: {base.path} looks instruction-tuned ({reason}), and continued pre-training "
-            f"would undo that. Take the base model, or set base.allow_instruct: true."
+            f"base.path: {base.path} looks instruction-tuned ({reason}), and continued "
+            f"pre-training would undo that. Take the base model, or set base.allow_instruct: true."
         )
     elif is_hub_id(base.path):
         found.unverified.append(f"base: the weights of {base.path} were not looked at")
@@ -194,8 +198,6 @@ def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
     """Every named parameter group must match something; the names come from an empty model."""
     if not stage.lr_groups:
         return
-    import re
-
     names = _parameter_names(recipe)
     if names is None:
         found.unverified.append(

@@ -89,7 +89,7 @@ class Run:
 
 
 def resolve_precision(asked: str) -> str:
-    """``auto`` is bf16 where it is fast and fp32 elsewhere; a wish that cannot be met is an error."""
+    """``auto`` is bf16 where it is fast, fp32 elsewhere; a wish that cannot be met is an error."""
     fast = bf16_is_fast(best_device().type)
     if asked == "auto":
         return "bf16" if fast else "fp32"

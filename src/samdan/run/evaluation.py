@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from samdan.records import Comparison, EvalResult, Message, Verdict
 from samdan.run.context import Run
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
+from samdan.tasks import Task
 
 SAMPLE_TOKENS = 96
-SHOWN_ITEMS = 200
 
 
 class Measuring:
@@ -39,16 +40,14 @@ class Measuring:
             )
         return self._subject
 
-    def once(self, key: Sequence[Any], measure: Any) -> dict[str, Any]:
+    def once(self, key: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result for (model, key), from the run's cache where it was measured before."""
         text = json.dumps([self.model_hash, *key], ensure_ascii=False, sort_keys=True, default=str)
         cached = self.run.ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())
-        if cached.is_file():
-            found: dict[str, Any] = json.loads(cached.read_text("utf-8"))
-            return found
-        value = measure()
-        write_json(cached, clean(value))
-        return json.loads(cached.read_text("utf-8"))  # type: ignore[no-any-return]
+        if not cached.is_file():
+            write_json(cached, clean(measure()))
+        found: dict[str, Any] = json.loads(cached.read_text("utf-8"))
+        return found
 
 
 def evaluate(run: Run, step: Step) -> Result:
@@ -60,23 +59,18 @@ def evaluate(run: Run, step: Step) -> Result:
     items: dict[str, Any] = {}
     for label, kind, folder, digest in _heldout_sets(run, step, outputs):
         scored = measuring.once(
-            ["heldout", label, kind, digest],
-            lambda label=label, folder=folder, kind=kind: _dump(
-                score_heldout(label, folder, kind, measuring.subject)
-            ),
+            ["heldout", label, kind, digest], partial(_heldout, measuring, label, folder, kind)
         )
         results += scored["results"]
         items[label] = scored["items"]
     for task in run.recipe.evaluate:
         run.signals.poll()
         key = ["task", task.model_dump(mode="json"), run.fingerprints.get(task.path)]
-        scored = measuring.once(
-            key, lambda task=task: _dump(score_task(task, Path(task.path), measuring.subject))
-        )
+        scored = measuring.once(key, partial(_task, measuring, task))
         results += scored["results"]
         items[task.name] = scored["items"]
     samples = measuring.once(
-        ["samples", list(run.recipe.samples)], lambda: _samples(run, measuring)
+        ["samples", list(run.recipe.samples)], partial(_samples, run, measuring)
     )
     value = {"model": step.stage, "results": results, "items": items, "samples": samples["answers"]}
     write_json(run.ledger.evaluation(step.stage), value)
@@ -95,6 +89,14 @@ def _heldout_sets(
         if label not in found and len(Shard(folder)):
             found[label] = (label, run.stage(stage_name).kind, folder, outputs[name])
     return list(found.values())
+
+
+def _heldout(measuring: Measuring, label: str, folder: Path, kind: str) -> dict[str, Any]:
+    return _dump(score_heldout(label, folder, kind, measuring.subject))
+
+
+def _task(measuring: Measuring, task: Task) -> dict[str, Any]:
+    return _dump(score_task(task, Path(task.path), measuring.subject))
 
 
 def _samples(run: Run, measuring: Measuring) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _rewards(
     """A DPO stage's own metrics. Base and parent are the reference: they have no preference yet."""
     if not isinstance(stage, DpoStage):
         return {}
-    found = {}
+    found: dict[str, Comparison] = {}
     for source in stage.data:
         pairs, reference = after["items"].get(source.label), before["items"].get(source.label)
         if not pairs or not reference:

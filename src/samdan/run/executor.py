@@ -143,7 +143,7 @@ def _do(run: Run, step: Step) -> None:
         if parallel.is_main():
             run.say(f"{step.name}: done before, skipped")
             run.ledger.record("step_skipped", step=step.name)
-        _after_gate(step, before.facts, run)
+        _after_gate(run, step)
         return
     reason = reason or "its files are gone"
     if parallel.is_main():
@@ -168,7 +168,7 @@ def _do(run: Run, step: Step) -> None:
     if step.verb == "train" and parallel.is_main():
         # Only now: a crash before the line above would need them.
         shutil.rmtree(run.ledger.checkpoints(step.stage), ignore_errors=True)
-    _after_gate(step, result.facts, run)
+    _after_gate(run, step)
 
 
 def _work(run: Run, step: Step, step_identity: str) -> work.Result:
@@ -187,14 +187,14 @@ def _work(run: Run, step: Step, step_identity: str) -> work.Result:
     return STEPS[step.verb](run, step)
 
 
-def _after_gate(step: Step, facts: Mapping[str, Any], run: Run) -> None:
+def _after_gate(run: Run, step: Step) -> None:
     if step.verb != "gate" or _gate_passed(run, step):
         return
     why = "; ".join(json.loads(run.ledger.gate(step.stage).read_text("utf-8"))["why"])
     raise GateFailed(
         f"the gate after stage '{step.stage}' failed: {why}. The model is kept in "
-        f"{run.ledger.model(step.stage)}; the report says what was measured. Change the stage, or its "
-        f"'gates' if the limit is not meant."
+        f"{run.ledger.model(step.stage)}; the report says what was measured. Change the stage, or "
+        f"its 'gates' if the limit is not meant."
     )
 
 

@@ -1,4 +1,4 @@
-"""Proof of labels before training: what is trained is shown, and what cannot be right is refused."""
+"""Proof of labels before training: what is trained is shown, what cannot be right is refused."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def judge_labels(
     if total and cut / total > stage.max_truncated:
         raise DataError(
             f"{where}: {cut} of {total} records ({cut / total:.1%}) are longer than max_length "
-            f"{stage.max_length} and would be left out; {stage.max_truncated:.1%} are allowed. Raise "
-            f"max_length, or max_truncated if that is meant."
+            f"{stage.max_length} and would be left out; {stage.max_truncated:.1%} are allowed. "
+            f"Raise max_length, or max_truncated if that is meant."
         )
     if not sample:
         return
@@ -42,12 +42,13 @@ def judge_labels(
         )
     end = chat.document_end if stage.kind == "cpt" else chat.turn_end
     if end is None:
+        ended = "a document" if stage.kind == "cpt" else "a turn"
         raise DataError(
-            f"{where}: the tokenizer has no token that ends {'a document' if stage.kind == 'cpt' else 'a turn'}"
-            f"; a model trained so would never stop. Give the tokenizer an eos_token."
+            f"{where}: the tokenizer has no token that ends {ended}; a model trained so would "
+            f"never stop. Give the tokenizer an eos_token."
         )
     if not any(((record.tokens == end) & record.trained).any() for record in sample):
         raise DataError(
-            f"{where}: the end token {chat.tokenizer.convert_ids_to_tokens(end)!r} is never trained; "
-            f"a model trained so would never stop"
+            f"{where}: the end token {chat.tokenizer.convert_ids_to_tokens(end)!r} is never "
+            f"trained; a model trained so would never stop"
         )

@@ -99,7 +99,8 @@ class Ledger:
             self._lock.seek(0)
             holder = self._lock.read().strip() or "another process"
             raise EnvironmentFailure(
-                f"{self.folder}: a run is going on here ({holder}); wait for it or choose another --out"
+                f"{self.folder}: a run is going on here ({holder}); wait for it or choose another "
+                f"--out"
             ) from None
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")

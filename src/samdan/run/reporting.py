@@ -13,7 +13,11 @@ from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import render
 from samdan.run.ledger import Done, Ledger, clean, read_json
 
-SETTINGS = ["learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length", "embedding_lr", "lm_head_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight"]
+SETTINGS = (
+    "learning_rate", "num_train_epochs", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
+    "embedding_lr", "lm_head_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight",
+)  # fmt: skip
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 
 
@@ -34,7 +38,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     ended = [event for event in events if event["event"] == "ended"]
     began = [event for event in events if event["event"] == "begin"]
     failures = [event for event in events if event["event"] == "failed"]
-    stages = [_stage(ledger, recipe, stage, done) for stage in recipe.all_stages()]
+    stages = [_stage(ledger, stage, done) for stage in recipe.all_stages()]
     status = str(ended[-1]["status"]) if ended else "running"
     message = failures[-1]["text"] if failures and status == "stopped" else _gate_message(stages)
     return clean(
@@ -58,9 +62,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     )
 
 
-def _stage(
-    ledger: Ledger, recipe: Recipe, stage: AnyStage, done: Mapping[str, Done]
-) -> dict[str, Any]:
+def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[str, Any]:
     name = stage.name
     trained = done.get(f"{name}/train")
     gate = read_json(ledger.gate(name)) if f"{name}/gate" in done else {}

@@ -1,4 +1,4 @@
-"""`samdan status` and `report`: read the run directory, import neither torch nor the recipe's parser."""
+"""`samdan status` and `report`: read the run directory, without torch or the recipe's parser."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def train(run: Run, step: Step) -> Result:
             training.save()
             run.ledger.record("preempted", step=step.name, at=metrics.step)
             run.signals.poll()
-    output = _export(training, step)
+    output = _export(training)
     return Result(output, _facts(training, verdicts))
 
 
@@ -214,7 +214,7 @@ def _heldout(training: Training) -> dict[str, float]:
     return values
 
 
-def _export(training: Training, step: Step) -> str:
+def _export(training: Training) -> str:
     """The finished model in Hugging Face layout; it appears whole."""
     run, stage = training.run, training.stage
     final = run.ledger.model(stage.name)

@@ -1,4 +1,4 @@
-"""Prepared data to the micro-batches of each optimizer step: a pure function of the step's number."""
+"""Prepared data to each optimizer step's micro-batches: a pure function of the step's number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Steps:
         return -(-self.data.index.num_units // self.units_per_step)
 
     def units(self, step: int) -> range:
-        """Unit numbers of optimizer step ``step`` (the first is 1); the last step may be smaller."""
+        """Unit numbers of an optimizer step (the first step is 1); the last may be smaller."""
         first = (step - 1) * self.units_per_step
         return range(first, min(first + self.units_per_step, self.data.index.num_units))
 

@@ -1,7 +1,7 @@
 """The training loop. There is one.
 
-It is a generator of metrics: whoever iterates logs, judges, saves and stops. Loss weights are summed
-over micro-batches and processes first, and the loss is divided once.
+It is a generator of metrics: whoever iterates logs, judges, saves and stops. Loss weights are
+summed over micro-batches and processes first, and the loss is divided once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The two objectives: masked next-token prediction and preference.
 
-Per loss term an objective returns a *weight* (what its mean is over) and a loss *sum*. The loop adds
-the weights of all micro-batches and processes first and divides once, so that any split of a batch
-gives the same gradient.
+Per loss term an objective returns a *weight* (what its mean is over) and a loss *sum*. The loop
+adds the weights of all micro-batches and processes first and divides once, so that any split of a
+batch gives the same gradient.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def make_optimizer(model: nn.Module, stage: Stage, from_scratch: bool) -> torch.
             import bitsandbytes  # type: ignore[import-not-found]
         except ImportError:
             raise EnvironmentFailure(
-                f"stages.{stage.name}.optim: 'adamw_8bit' needs bitsandbytes: pip install 'samdan[quant]'"
+                f"stages.{stage.name}.optim: 'adamw_8bit' needs bitsandbytes: "
+                f"pip install 'samdan[quant]'"
             ) from None
         optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, **options)
         return optimizer
