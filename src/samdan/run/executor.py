@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,8 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from samdan.data.sources import fingerprint
-from samdan.plan import Step, components, identity, locations, steps, why_stale
+from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
 from samdan.run import evaluation, training
@@ -21,7 +19,8 @@ from samdan.run import steps as work
 from samdan.run.cache import load_cached_base, store_base
 from samdan.run.context import Run, Say, Signals, process_info
 from samdan.run.faults import from_environment
-from samdan.run.ledger import Clock, Done, Ledger
+from samdan.run.fingerprints import fingerprints
+from samdan.run.ledger import Clock, Ledger
 from samdan.run.reporting import write_report
 from samdan.train import parallel
 
@@ -97,32 +96,6 @@ def execute(
     return Outcome(folder, status, report)
 
 
-def fingerprints(recipe: Recipe) -> dict[str, str]:
-    """Content hashes of everything the recipe reads, by path."""
-    found: dict[str, str] = {}
-    for _, source in recipe.sources():
-        key = source.path or f"hub:{source.hub}@{source.revision}"
-        if key not in found:
-            found[key] = fingerprint(source)
-    for path in locations(recipe):
-        if path not in found and Path(path).is_file():
-            found[path] = _file_hash(Path(path))
-        elif path not in found and Path(path).is_dir():
-            found[path] = _folder_hash(Path(path))
-    return found
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _folder_hash(folder: Path) -> str:
-    """Of a model or tokenizer folder: names and contents of its files."""
-    parts = [f"{f.name}:{_file_hash(f)}" for f in sorted(folder.iterdir()) if f.is_file()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _begin(run: Run) -> None:
     if not parallel.is_main():
         return
@@ -147,7 +120,8 @@ def _do(run: Run, step: Step) -> None:
         return
     reason = reason or "its files are gone"
     if parallel.is_main():
-        _keep_earlier_attempt(run, step, before, reason)
+        if before is not None and before.identity != identity(parts):
+            _keep_earlier_attempt(run, step, reason)
         run.say(f"{step.name}: {reason}" if before else f"{step.name}")
         run.ledger.record("step_begin", step=step.name, why=reason)
     clock = Clock()
@@ -218,9 +192,9 @@ def _is_there(run: Run, step: Step) -> bool:
     return step.verb not in made or made[step.verb].is_file()
 
 
-def _keep_earlier_attempt(run: Run, step: Step, before: Done | None, reason: str) -> None:
-    """A stage that is trained again for another reason than a crash keeps its earlier results."""
-    if step.verb != "train" or before is None:
+def _keep_earlier_attempt(run: Run, step: Step, reason: str) -> None:
+    """A stage that is trained again because something changed keeps its earlier results."""
+    if step.verb != "train":
         return
     folder = run.ledger.model(step.stage).parent
     number = 1 + len(list(folder.glob("attempt-*")))

@@ -7,7 +7,7 @@ from pathlib import Path
 from samdan.budget import GIB
 from samdan.plan import steps
 from samdan.recipe import Recipe
-from samdan.records import SamdanError
+from samdan.run.fingerprints import fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
 
@@ -15,7 +15,8 @@ from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, st
 def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text: bool) -> None:
     folder = out or Path("runs") / recipe.name
     ledger = Ledger(folder)
-    found, unverified = _fingerprints(recipe)
+    unverified: list[str] = []
+    found = fingerprints(recipe, unverified)
     states = step_states(steps(recipe, found, until), ledger, recipe.seed)
     plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None)
     if as_json_text:
@@ -42,10 +43,9 @@ def _print_stage(plan: StagePlan) -> None:
         print(f"  tokens {plan.tokens:,}   steps {plan.steps:,}   warm-up {plan.warmup:,}")
     if plan.memory:
         parts = "   ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items())
-        print(
-            f"  memory in GiB, one sequence at a time: {parts}   sum {sum(plan.memory.values()) / GIB:.2f}"
-        )
-        fitting = plan.fits if sum(plan.memory.values()) > 10 * GIB else {}
+        total = sum(plan.memory.values())
+        print(f"  memory in GiB, one sequence at a time: {parts}   sum {total / GIB:.2f}")
+        fitting = plan.fits if total > 10 * GIB else {}
         for card, ways in fitting.items():
             print(f"    {card:12} {', '.join(ways) or 'nothing fits'}")
     for remark in plan.remarks:
@@ -54,21 +54,3 @@ def _print_stage(plan: StagePlan) -> None:
 
 def _count(number: int) -> str:
     return f"{number / 1e9:.2f}B" if number >= 1e9 else f"{number / 1e6:.1f}M"
-
-
-def _fingerprints(recipe: Recipe) -> tuple[dict[str, str], list[str]]:
-    from samdan.data.sources import fingerprint
-
-    found: dict[str, str] = {}
-    unverified = []
-    for stage, source in recipe.sources():
-        if source.hub is not None:
-            unverified.append(
-                f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub"
-            )
-            continue
-        try:
-            found[source.path or ""] = fingerprint(source)
-        except SamdanError as error:
-            unverified.append(str(error))
-    return found, unverified

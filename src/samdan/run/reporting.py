@@ -12,6 +12,7 @@ from samdan import __version__
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import render
 from samdan.run.ledger import Done, Ledger, clean, read_json
+from samdan.schedule import warmup_length
 
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
@@ -74,6 +75,8 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         for reason, number in account["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + number
     dumped = stage.model_dump(mode="json")
+    if facts.get("steps"):  # as it really was, not as it was asked for
+        dumped["warmup_steps"] = warmup_length(stage, int(facts["steps"]))
     return {
         "name": name,
         "kind": stage.kind,

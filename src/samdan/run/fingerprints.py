@@ -1,0 +1,49 @@
+"""Content hashes of everything that a recipe reads: what the identities of steps begin with."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from samdan.data.sources import fingerprint
+from samdan.plan import locations
+from samdan.recipe import Recipe
+from samdan.records import SamdanError
+
+
+def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[str, str]:
+    """Content hashes of everything the recipe reads, by path.
+
+    With a list ``unreadable``, what cannot be read is named there instead of being an error.
+    """
+    found: dict[str, str] = {}
+    for stage, source in recipe.sources():
+        key = source.path or f"hub:{source.hub}@{source.revision}"
+        if key in found:
+            continue
+        if unreadable is not None and source.hub is not None:
+            unreadable.append(f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub")
+            continue
+        try:
+            found[key] = fingerprint(source)
+        except SamdanError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+    for path in locations(recipe):
+        if path not in found and Path(path).is_file():
+            found[path] = _file_hash(Path(path))
+        elif path not in found and Path(path).is_dir():
+            found[path] = _folder_hash(Path(path))
+    return found
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _folder_hash(folder: Path) -> str:
+    """Of a model or tokenizer folder: names and contents of its files."""
+    parts = [f"{f.name}:{_file_hash(f)}" for f in sorted(folder.iterdir()) if f.is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
