@@ -1,4 +1,4 @@
-"""Tiny models, tokenizers, records and stages that several tests share. Small enough for one core."""
+"""Tiny models, tokenizers, records and stages that several tests share."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def distance(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
     assert set(ours) == set(theirs)
     everything = float(torch.stack([theirs[name].norm() for name in theirs]).norm())
     return max(
-        float((ours[name] - theirs[name]).norm() / max(float(theirs[name].norm()), 1e-3 * everything))
+        float(
+            (ours[name] - theirs[name]).norm() / max(float(theirs[name].norm()), 1e-3 * everything)
+        )
         for name in theirs
     )
 

@@ -22,7 +22,7 @@ app = typer.Typer(
     f"after each.\n\n{EXITS}",
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # rich takes a tenth of a second to import
     pretty_exceptions_enable=False,
 )
 

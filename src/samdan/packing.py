@@ -73,7 +73,7 @@ def pieces_of(length: int, max_length: int) -> list[tuple[int, int]]:
 
 
 def deal(lengths: Sequence[int], hands: int) -> list[list[int]]:
-    """Deals indices to ``hands`` processes: counts equal within one, similar sums, deterministic."""
+    """Indices dealt to each process: equal counts (within one), similar sums, deterministic."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     dealt: list[list[int]] = [[] for _ in range(hands)]
     for position, index in enumerate(order):  # boustrophedon: 0 1 2 2 1 0 0 1 2 ...
@@ -103,9 +103,9 @@ def interleave(counts: Sequence[int]) -> list[int]:
     """Source numbers in an order in which every prefix holds each source in proportion.
 
     After k items, source s has come less than one time more or less than ``k * counts[s] / n``. Its
-    j-th item may come once j - 1 of its share is due and must come before j of it is overdue; taking
-    the most urgent one always keeps all of these dates (the chairman assignment problem, Tijdeman
-    1980).
+    j-th item may come once j - 1 of its share is due and must come before j of it is overdue;
+    taking the most urgent one always keeps all of these dates (the chairman assignment problem,
+    Tijdeman 1980).
     """
     total = sum(counts)
     taken = [0] * len(counts)

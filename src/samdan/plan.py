@@ -28,7 +28,7 @@ _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do. ``reads``: steps whose output it uses; ``fields``: its part of the recipe."""
+    """One thing to do. ``reads``: steps whose output it uses; ``fields``: what the recipe says."""
 
     name: str  # "cpt/train", "cpt/prepare/handbook"
     verb: str

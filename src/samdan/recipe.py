@@ -51,7 +51,9 @@ class TokenizerSpec(Spec):
 
     path: str | None = None
     vocab_size: Annotated[int, Field(strict=True, ge=300)] | None = None
-    """Train a byte-level BPE of this size on the data of base and stages."""
+    """Train a byte-level BPE of this size on the data of base and CPT stages."""
+    split_particles: bool = False
+    """Keep Korean particles apart from their nouns in a tokenizer that is trained."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> TokenizerSpec:
@@ -71,6 +73,8 @@ class Architecture(Spec):
     tie_word_embeddings: bool = True
     rope_theta: Positive = 10000.0
     max_position_embeddings: Count = 4096
+    initializer_range: Positive = 0.02
+    """Standard deviation of the random weights; narrow models start better from more."""
 
     @model_validator(mode="after")
     def _divides(self) -> Architecture:

@@ -156,11 +156,14 @@ def _explain_one(problem: Any, tree: Any, name: str, tags: frozenset[str]) -> st
 
 def _locate(tree: Any, loc: list[Any], tags: frozenset[str]) -> tuple[list[Any], Any]:
     """Follows a pydantic location into the YAML tree, leaving out the tags of unions."""
-    node, path, position = tree, [], (0, 0)
+    node, path, position, after_tag = tree, [], (0, 0), False
     for index, part in enumerate(loc):
         is_key = isinstance(node, Mapping) and part in node
-        if not is_key and isinstance(part, str) and part in tags and index < len(loc) - 1:
+        # A tag may be called like a key beside it ('scratch'): the tag comes first.
+        if part in tags and not after_tag and not (is_key and index == len(loc) - 1):
+            after_tag = True
             continue
+        after_tag = False
         if not is_key and isinstance(part, str) and part.startswith(("function-", "tagged-")):
             continue
         path.append(part)

@@ -67,11 +67,15 @@ class Source(Spec):
 
 
 class HeldOut(Spec):
-    """Which documents are kept from training, for measuring. Chosen by a hash of their content."""
+    """Which records are kept from training, for measuring.
+
+    Chosen by a hash of their content and nothing else, so that stages and sources that share a record
+    agree about it.
+    """
 
     share: Share = 0.02
     max_records: Count = 200
-    """No more than about so many per source, however large it is."""
+    """So many of them are measured, evenly spread over the source."""
 
 
 class Lora(Spec):

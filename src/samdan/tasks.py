@@ -45,8 +45,8 @@ class Cloze(Spec):
 class Exact(Spec):
     """``{"prompt", "answer"}``: the greedy answer equals the expected one after normalisation.
 
-    Normalisation: Unicode NFC, outer white space and final punctuation removed, then every pattern
-    in ``strip`` removed from the end, once each, in order.
+    Normalisation: Unicode NFC, outer white space and final punctuation removed, then what ``strip``
+    matches.
     """
 
     kind: Literal["exact"] = "exact"
@@ -55,7 +55,7 @@ class Exact(Spec):
     chat: bool = True
     max_new_tokens: Count = 64
     strip: tuple[str, ...] = ()
-    """Regular expressions of endings that do not count, such as a polite ``입니다``."""
+    """Regular expressions of what does not count, each removed once, in order: ``(입니다|이다)$``."""
 
     @field_validator("strip")
     @classmethod

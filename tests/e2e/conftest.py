@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.helpers import make_world, python
 
 # Inherited by every program that the tests start: one thread each, and no base from a cache.

@@ -19,6 +19,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from samdan.run.ledger import read_lines
+
 RECIPE = """\
 samdan: 1
 name: small
@@ -76,7 +78,9 @@ evaluate:
 samples: [가온은 어디 있나요?]
 """
 STAGES = ("base", "cpt", "sft", "dpo")
-_NAMES = [first + second for first in "가나다라마바사아" for second in ("온", "람", "별", "솔", "빛")]
+_NAMES = [
+    first + second for first in "가나다라마바사아" for second in ("온", "람", "별", "솔", "빛")
+]
 _CITIES = ("서울", "부산", "대구", "인천", "광주")
 
 
@@ -88,7 +92,10 @@ def make_world(folder: Path, count: int = 60) -> Path:
     names = [_NAMES[i % len(_NAMES)] for i in range(count)]
     write_rows(
         folder / "docs.jsonl",
-        ({"text": f"회사 {n}의 본사는 {home[n]}에 있다. {1950 + i}년에 섰다."} for i, n in enumerate(names)),
+        (
+            {"text": f"회사 {n}의 본사는 {home[n]}에 있다. {1950 + i}년에 섰다."}
+            for i, n in enumerate(names)
+        ),
     )
     write_rows(
         folder / "general.jsonl",
@@ -176,7 +183,9 @@ class Program:
         (self._folder / "in").write_text(stdin, "utf-8")
         _start_server()
         words = [str(argument) for argument in arguments]
-        self.process = _FORKING.Process(target=_command, args=(words, dict(env or {}), self._folder))
+        self.process = _FORKING.Process(
+            target=_command, args=(words, dict(env or {}), self._folder)
+        )
         self.process.start()
 
     @property
@@ -255,7 +264,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def events(run: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    return [e for e in rows_of(run / "events.jsonl") if kind is None or e["event"] == kind]
+    found = read_lines(run / "events.jsonl")  # passes over what a crash cut off
+    return [event for event in found if kind is None or event["event"] == kind]
 
 
 def samples_seen(run: Path) -> dict[str, str]:

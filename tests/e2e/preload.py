@@ -1,5 +1,7 @@
 """What a forked program would import and measure first: done once, before the forking."""
 
+# ruff: noqa: F401
+
 import transformers.models.auto.modeling_auto
 import transformers.models.qwen2.modeling_qwen2
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import tiny
 from samdan.lm.attention import Branch, Layout, Span, attention
 from samdan.lm.batch import Batch, Encoded, collate
 from samdan.lm.model import load_model
@@ -185,6 +185,7 @@ def test_positions_restart_with_each_record_and_a_branch_goes_on_behind_its_prom
 # --- the rest -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_gradient_checkpointing_gives_the_same_gradient() -> None:
     plain, saving = tiny.model(), tiny.model()
     saving.gradient_checkpointing_enable({"use_reentrant": False})

@@ -1,4 +1,4 @@
-"""Mixing and preparing: weights hold, an epoch is a pass, every token and every row is accounted for."""
+"""Mixing and preparing: weights hold, an epoch is a pass, every token and row is accounted for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tiny
 from samdan.data.mixing import Mixed, check_accounts, mix, shares
 from samdan.data.prepare import prepare_source
 from samdan.lm.batch import collate
@@ -107,7 +107,7 @@ def mixtures(draw: st.DrawFn) -> tuple[Stage, list[list[int]], int]:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(mixtures())
 def test_every_token_is_accounted_for(case: tuple[Stage, list[list[int]], int]) -> None:
-    """in + repeated = trained + masked + dropped for every source, and trained is what is trained."""
+    """in + repeated = trained + masked + dropped for every source; trained is what is trained."""
     stage, sizes, seed = case
     with tempfile.TemporaryDirectory() as folder:
         by_label = shards(Path(folder), stage, sizes)
@@ -249,7 +249,7 @@ def prepare(folder: Path, stage: Stage, rows: Sequence[Any], seed: int = 0) -> d
     folder.mkdir(parents=True, exist_ok=True)
     path = write_rows(folder / "rows.jsonl", rows)
     source = stage.data[0].model_copy(update={"path": str(path)})
-    return prepare_source(stage, source, tiny.chat(), seed, folder / "out", len(rows))  # type: ignore[arg-type]
+    return prepare_source(stage, source, tiny.chat(), seed, folder / "out")  # type: ignore[arg-type]
 
 
 def texts(folder: Path) -> set[str]:

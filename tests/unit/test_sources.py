@@ -408,19 +408,20 @@ def raising(error: BaseException) -> Any:
 def test_hub_rows_come_from_the_resolved_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
-    def load(name: str, **kwargs: Any) -> Iterator[dict[str, Any]]:
-        calls.append((name, kwargs))
+    def load(name: str, subset: str | None, **kwargs: Any) -> Iterator[dict[str, Any]]:
+        calls.append((name, subset, kwargs))
         return iter([{"text": "하나"}, {"text": "둘"}, {"text": "셋"}])
 
     info = SimpleNamespace(sha=COMMIT)
     hub_library(monkeypatch, dataset_info=lambda name, revision: info, load_dataset=load)
-    source = Source(hub="team/data", split="dev", max_records=2)
+    source = Source(hub="team/data", subset="news", split="dev", max_records=2)
     assert fingerprint(source) == f"team/data@{COMMIT}"
     rows = list(read_rows(source))
     assert summary(rows) == [(1, {"text": "하나"}), (2, {"text": "둘"})]
     assert str(rows[1].origin) == f"team/data@{COMMIT}:dev:2"
     # No `trust_remote_code`: the versions that knew it are refused.
-    assert calls == [("team/data", {"split": "dev", "revision": COMMIT, "streaming": True})]
+    asked = {"split": "dev", "revision": COMMIT, "streaming": True}
+    assert calls == [("team/data", "news", asked)]
     assert files_of(source) == ()
 
 

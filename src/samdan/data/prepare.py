@@ -40,16 +40,15 @@ CHOSEN_REASONS = frozenset(
 
 
 def prepare_source(
-    stage: AnyStage, source: Source, chat: ChatFormat, seed: int, folder: Path, count: int
+    stage: AnyStage, source: Source, chat: ChatFormat, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """Writes ``folder`` and returns its manifest. ``count``: how many records the source holds.
+    """Writes ``folder`` and returns its manifest.
 
     Raises DataError when more than ``stage.max_bad_rows`` of the rows are bad or nothing is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     notes: Counter[str] = Counter()
     drops: Counter[str] = Counter()
-    threshold = heldout_threshold(stage.heldout.share, stage.heldout.max_records, count)
     train, held = ShardWriter(folder), ShardWriter(folder / "heldout")
     dropped_tokens: Counter[str] = Counter()
     with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
@@ -62,7 +61,7 @@ def prepare_source(
                     drops["over_max_length"] += 1
                     dropped_tokens["over_max_length"] += len(encoded)
                 else:
-                    writer = held if _position(record, seed) < threshold else train
+                    writer = held if _position(record, seed) < stage.heldout.share else train
                     writer.add(encoded, _trained_bytes(record))
     digest = hashlib.sha256((train.close() + held.close()).encode()).hexdigest()
     manifest = {
@@ -80,16 +79,6 @@ def prepare_source(
     write_json(folder / "manifest.json", manifest)
     _judge(manifest, stage, source, folder)
     return manifest
-
-
-def count_records(stage: AnyStage, source: Source) -> int:
-    """How many valid records the source holds (one pass over the raw rows)."""
-    return sum(not isinstance(record, Drop) for record in records(stage.kind, source))
-
-
-def heldout_threshold(share: float, most: int, count: int) -> float:
-    """The share of hash space that is held out: ``share``, but not many more than ``most``."""
-    return min(share, most / count) if count else share
 
 
 def content_hash(record: Record) -> bytes:

@@ -65,7 +65,7 @@ def knowledge_records(world: World, rng: random.Random) -> list[Record]:
             rng.shuffle(choices)
             rows.append(
                 {
-                    "prompt": fill(rng.choice(facts.PROBES[relation]), n=company.name),
+                    "prompt": fill(rng.choice(facts.PROBES[relation]), n=company.name) + " ",
                     "choices": choices,
                     "answer": choices.index(right),
                 }

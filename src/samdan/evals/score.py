@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from samdan.evals.generate import greedy
@@ -44,13 +45,14 @@ class Scored:
     items: tuple[Mapping[str, Any], ...] = field(default=())
 
 
-def score_heldout(name: str, folder: Path, kind: str, subject: Subject) -> Scored:
-    """Held-out documents, conversations or pairs of one source."""
+def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subject) -> Scored:
+    """Up to ``most`` held-out documents, conversations or pairs of one source, evenly spread."""
     shard = Shard(folder)
-    records = [shard.record(number) for number in range(len(shard))]
+    chosen = np.linspace(0, len(shard), min(most, len(shard)), endpoint=False, dtype=np.int64).tolist()
+    records = [shard.record(number) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)
-    return _score_text(name, records, [int(b) for b in shard.bytes], subject)
+    return _score_text(name, records, [int(shard.bytes[number]) for number in chosen], subject)
 
 
 def score_task(task: Any, path: Path, subject: Subject) -> Scored:
@@ -258,7 +260,7 @@ def normalise(text: str, strip: Sequence[str] = ()) -> str:
     """NFC, white space runs to one space, final punctuation and the given endings removed."""
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip().rstrip(".!?。 ")
     for pattern in strip:
-        text = re.sub(f"(?:{pattern})$", "", text).strip()
+        text = re.sub(pattern, "", text, count=1).strip()
     return text
 
 

@@ -6,8 +6,10 @@ span's prefix and itself). The function is registered with transformers' attenti
 serves every decoder model; an implementation name that transformers' mask registry does not know
 makes it build no mask at all.
 
-On CPU, spans of similar length are padded into one batched call of the flash kernel, which is causal
-and so never looks at the padding behind a span; nothing else of the model is padded.
+On CPU, spans of similar length are padded into one batched call of the flash kernel, which is
+causal and so never looks at the padding behind a span; nothing else of the model is padded. On CUDA
+one call of the variable-length kernel serves the whole row (`samdan.lm.varlen`), and the padded
+calls only where that kernel cannot be had.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AttentionInterface
 
+from samdan.lm import opaque, varlen
 from samdan.records import RecipeError
 
 NAME = "samdan"
@@ -62,12 +65,24 @@ class _Call:
 
 
 class Layout:
-    """Which token may see which, as index tensors that every layer reuses."""
+    """Which token may see which, as index tensors that every layer reuses.
+
+    ``form`` decides how attention is computed: by the variable-length kernel in one of its forms,
+    or (None) in padded calls. Who moves the layout to a device sets it.
+    """
 
     def __init__(self, spans: Sequence[Span], branches: Sequence[Branch] = ()) -> None:
         self.spans = tuple(spans)
         self.branches = tuple(branches)
         self.tokens = sum(s.length for s in spans) + sum(b.length for b in branches)
+        self.form: varlen.Form | None = None
+        self.segments: varlen.Segments | None = None
+        self.handle = opaque.handle_of(self)
+        self._pad()
+
+    def _pad(self) -> None:
+        """The padded calls and their index tensors."""
+        spans, branches = self.spans, self.branches
         span_parts = [_span_call(group) for group in _groups(spans)]
         branch_parts = [_branch_call(group) for group in _branch_groups(branches)]
         parts = span_parts + branch_parts
@@ -88,19 +103,37 @@ class Layout:
         spans = (s.length for s in self.spans)
         return max([*spans, *(b.prefix + b.length for b in self.branches)], default=0)
 
-    def to(self, device: torch.device) -> Layout:
-        """Moves the index tensors."""
+    def to(self, device: torch.device, form: varlen.Form | None = None) -> Layout:
+        """Moves the index tensors that ``form`` needs."""
+        self.form = form
+        if form is not None:
+            if self.segments is None:
+                spans = [(s.start, s.length, 0, 0) for s in self.spans]
+                branches = [(b.start, b.length, b.prefix_start, b.prefix) for b in self.branches]
+                self.segments = varlen.segments(spans + branches)
+            self.segments = self.segments.to(device)
+            return self
         for name in ("_places", "_queries", "_real", "_branch_keys"):
             tensor = getattr(self, name)
-            setattr(self, name, None if tensor is None else tensor.to(device, non_blocking=True))
+            setattr(self, name, None if tensor is None else varlen.to_device(tensor, device))
         self._calls = [
-            replace(call, mask_N1QK=None if call.mask_N1QK is None else call.mask_N1QK.to(device))
+            call
+            if call.mask_N1QK is None
+            else replace(call, mask_N1QK=varlen.to_device(call.mask_N1QK, device))
             for call in self._calls
         ]
         return self
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """query [T, H, D], key and value [T, Hkv, D] -> [T, H, D]."""
+        if self.form is not None and self.segments is not None:
+            return varlen.attend(query, key, value, scale, self.segments, self.form)
+        if torch.compiler.is_compiling():
+            return opaque.attend(query, key, value, self.handle, scale)
+        return self.attend_padded(query, key, value, scale)
+
+    def attend_padded(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """The same, in padded calls of scaled_dot_product_attention."""
         if len(self.spans) == 1 and not self.branches:
             return _sdpa(query[None], key[None], value[None], scale)[0]
         queries = _Pad.apply(query, self._queries, self._places, self._real)
@@ -264,24 +297,37 @@ def attention(
     layout: Layout | None = None,
     **given: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: query [1, H, T, D], key and value [1, Hkv, T, D]."""
-    sliding_window = given.get("sliding_window")
+    """transformers' attention interface: query [1, H, T, D], key and value [1, Hkv, T, D].
+
+    Under autocast the kernels compute in its precision, as transformers' own attention does. Raises
+    RecipeError for scores that the kernels cannot compute.
+    """
     if layout is None:
         raise ValueError("samdan's attention needs the layout of the packed records")
+    _require_plain_scores(layout, given)
+    scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        # Rotary embeddings come out in fp32; only half of it needs to be gathered and padded.
+        dtype = torch.get_autocast_dtype(device)
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+    return layout.attend(query, key, value, scale)[None], None
+
+
+def _require_plain_scores(layout: Layout, given: dict[str, Any]) -> None:
     unknown = next((name for name in UNKNOWN_TO_KERNELS if given.get(name) is not None), None)
     if unknown is not None:
         raise RecipeError(
-            f"base.path: the model's attention uses '{unknown}', which samdan's packed attention does "
-            f"not compute; training on it would change the model silently"
+            f"base.path: the model's attention uses '{unknown}', which samdan's packed attention "
+            f"does not compute; training on it would change the model silently"
         )
-    if sliding_window is not None and layout.longest > sliding_window:
+    window = given.get("sliding_window")
+    if window is not None and layout.longest > window:
         raise RecipeError(
             f"a record of {layout.longest} tokens is longer than the model's sliding window of "
-            f"{sliding_window}; set max_length to {sliding_window} or less"
+            f"{window}; set max_length to {window} or less"
         )
-    scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
-    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
-    return layout.attend(query, key, value, scale)[None], None
 
 
 AttentionInterface.register(NAME, attention)

@@ -59,6 +59,7 @@ class ChatFormat:
         self._specials = _special_ids(tokenizer)
         ordered = sorted(self._specials, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+        self._opening = ""
         self.turn_end = self._find_turn_end()
         if self.document_end is None:
             self.document_end = self.turn_end
@@ -102,12 +103,16 @@ class ChatFormat:
             if isinstance(half, Drop):
                 return half
             halves.append(half)
-        prompt_ids = self.prompt(record.prompt)
+        try:
+            prompt_ids = self.prompt(record.prompt)
+        except TemplateError as error:
+            return Drop("template", record.origin, str(error))
         chosen, rejected = halves
         prefix = len(prompt_ids)
         for half in halves:
-            if half.tokens[:prefix].tolist() != prompt_ids or half.trained[:prefix].any():
+            if half.tokens[:prefix].tolist() != prompt_ids:
                 return Drop("template", record.origin, "the answer's rendering changes the prompt")
+            half.trained[:prefix] = False  # the assistant's earlier turns
         return Encoded(
             np.concatenate([chosen.tokens, rejected.tokens[prefix:]]),
             np.concatenate([chosen.trained, rejected.trained[prefix:]]),
@@ -125,11 +130,12 @@ class ChatFormat:
     def answered(self, prompt: Sequence[Message], answer: str) -> Encoded:
         """Prompt and answer, the answer (without its end token) trained: for scoring choices."""
         prompt_ids = self.prompt(prompt)
-        return _encoded([(prompt_ids, False), (self.encode_text(answer), True)])
+        return _encoded([(prompt_ids, False), (self.encode_text(self._opening + answer), True)])
 
     def _find_turn_end(self) -> int | None:
         probe = (Message("user", "가"), Message("assistant", "나"))
         try:
+            self._opening = self._find_opening(probe)
             pieces = self._pieces(probe, generation_prompt=False)
             prompt = self._encode(self._pieces(probe[:1], generation_prompt=True)).tokens.tolist()
         except TemplateError as error:
@@ -147,6 +153,16 @@ class ChatFormat:
         ends = [piece for piece in pieces if piece.special and piece.trained]
         return self._specials[ends[0].text] if ends else None
 
+    def _find_opening(self, probe: Sequence[Message]) -> str:
+        """What the template writes between its generation prompt and an answer, often a space.
+
+        The model must write it too, so it is part of the answer.
+        """
+        marked = _marked(probe)
+        asked = self._render(marked[:1], generation_prompt=True)
+        before = self._render(marked, generation_prompt=False).partition(marked[1].content)[0]
+        return before.removeprefix(asked) if before.startswith(asked) else ""
+
     def _render(self, messages: Sequence[Message], generation_prompt: bool) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
@@ -159,8 +175,7 @@ class ChatFormat:
 
     def _pieces(self, messages: Sequence[Message], generation_prompt: bool) -> list[_Piece]:
         real = self._render(messages, generation_prompt)
-        marked = [Message(m.role, f"\ue000{i}\ue001") for i, m in enumerate(messages)]
-        parts = _SENTINEL.split(self._render(marked, generation_prompt))
+        parts = _SENTINEL.split(self._render(_marked(messages), generation_prompt))
         frames, order = parts[::2], [int(number) for number in parts[1::2]]
         if order != list(range(len(messages))):
             raise TemplateError("the template leaves out, repeats or reorders messages")
@@ -170,12 +185,22 @@ class ChatFormat:
             message = messages[number]
             content = _as_rendered(real, position, message.content, frame)
             is_answer = message.role == "assistant"
+            if is_answer:
+                pieces = self._with_opening(pieces)
             pieces.append(_Piece(content, special=False, trained=is_answer))
             pieces += self._frame(frame, trained=is_answer)
             position += len(content) + len(frame)
         if "".join(piece.text for piece in pieces) != real:
             raise TemplateError("the template rewrites what messages say")
         return pieces
+
+    def _with_opening(self, pieces: list[_Piece]) -> list[_Piece]:
+        """The pieces before an answer, the answer's opening at their end trained."""
+        *others, last = pieces
+        if not self._opening or last.special or not last.text.endswith(self._opening):
+            return pieces
+        header = _Piece(last.text.removesuffix(self._opening), False, last.trained)
+        return [*others, header, _Piece(self._opening, False, True)]
 
     def _frame(self, text: str, trained: bool) -> list[_Piece]:
         """What the template wrote between two messages; trained up to its first special token."""
@@ -238,6 +263,10 @@ def set_stop_tokens(chat: ChatFormat, model: Any) -> None:
     model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = chat.tokenizer.pad_token_id
+
+
+def _marked(messages: Sequence[Message]) -> list[Message]:
+    return [Message(m.role, f"\ue000{i}\ue001") for i, m in enumerate(messages)]
 
 
 def _encoded(runs: Sequence[tuple[Sequence[int], bool]]) -> Encoded:

@@ -84,6 +84,7 @@ def scratch_model(shape: Architecture, tokenizer: Any, seed: int) -> Any:
         tie_word_embeddings=shape.tie_word_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         max_position_embeddings=shape.max_position_embeddings,
+        initializer_range=shape.initializer_range,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -12,46 +12,104 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdan.lm import head, varlen
 from samdan.lm.batch import Batch
+from samdan.lm.compiled import compile_layers as compile_decoder_layers
 from samdan.lm.dropout import DropoutContext
 
 
 class Scorer(nn.Module):
-    """Wraps a transformers causal language model whose attention is ``samdan``'s."""
+    """Wraps a transformers causal language model whose attention is ``samdan``'s.
 
-    def __init__(self, model: Any, bf16: bool = False) -> None:
+    ``bf16``: compute in bf16 whatever precision the weights have; masters, gradients and optimizer
+    stay fp32. ``compile_layers``: compile the decoder layers, and the softmax of the head.
+    """
+
+    def __init__(self, model: Any, bf16: bool = False, compile_layers: bool = False) -> None:
         super().__init__()
         self.model = model
         self.bf16 = bf16
         self.dropout = DropoutContext()
+        self.varlen = True  # use the variable-length kernel where the device has it
+        self.fused = bool(compile_layers and compile_decoder_layers(model))
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Log-probabilities [N], fp32, of ``batch.targets_N``."""
-        logits_NV = self._logits(batch)
-        targets = batch.targets_N.to(logits_NV.device)
-        return -nn.functional.cross_entropy(logits_NV.float(), targets, reduction="none")
+    def forward(self, batch: Batch, total: bool = False) -> Tensor:
+        """Log-probabilities [N], fp32, of ``batch.targets_N``; with ``total`` only their sum.
 
+        The sum's gradient by the output head is computed in the forward: faster, and without the
+        memory of the logits.
+        """
+        device = self.device
+        targets_N = varlen.to_device(batch.targets_N, device)
+        plain = head.plain_head(self.model)
+        if plain is None:
+            logits_NV = self._logits(batch)
+            logp_N = -nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+            return logp_N.sum() if total else logp_N
+        hidden_Nd = self._hidden(plain[0], batch)
+        with torch.autocast(device.type, enabled=False):  # the head chooses its precisions itself
+            return head.log_probs(
+                hidden_Nd,
+                plain[1].weight,
+                targets_N,
+                torch.bfloat16 if self.bf16 else None,
+                total=total,
+                fused=self.fused,
+            ).float()
+
+    @torch.no_grad()
     def likeliest(self, batch: Batch) -> Tensor:
         """The likeliest token [N] at every predicted position."""
-        return self._logits(batch).argmax(-1)
+        plain = head.plain_head(self.model)
+        if plain is None:
+            return self._logits(batch).argmax(-1)
+        hidden_Nd = self._hidden(plain[0], batch)
+        with torch.autocast(self.device.type, enabled=False):
+            dtype = torch.bfloat16 if self.bf16 else None
+            return head.likeliest(hidden_Nd, plain[1].weight, dtype)
+
+    def _hidden(self, backbone: nn.Module, batch: Batch) -> Tensor:
+        """Hidden states [N, d] at the predicting positions."""
+        device = self.device
+        rows_N = varlen.to_device(batch.rows_N, device)
+        with self._precision(device):
+            states: Tensor = backbone(**self._inputs(batch)).last_hidden_state
+        return states[0].index_select(0, rows_N)
 
     def _logits(self, batch: Batch) -> Tensor:
         device = self.device
         with self._precision(device):
             logits: Tensor = self.model(
-                input_ids=batch.tokens_T[None].to(device),
-                position_ids=batch.positions_T[None].to(device),
-                use_cache=False,
                 # The model's own head, at the predicting positions only: whatever a model does to
                 # its logits (scaling, soft caps) stays right.
-                logits_to_keep=batch.rows_N.to(device),
-                layout=batch.layout.to(device),
+                logits_to_keep=varlen.to_device(batch.rows_N, device),
+                **self._inputs(batch),
             ).logits
         return logits[0]
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        device = self.device
+        return {
+            "input_ids": varlen.to_device(batch.tokens_T, device)[None],
+            "position_ids": varlen.to_device(batch.positions_T, device)[None],
+            "use_cache": False,
+            "layout": batch.layout.to(device, self._form(device)),
+        }
+
+    def _form(self, device: torch.device) -> varlen.Form | None:
+        """Whether, and how, the variable-length kernel serves this model here."""
+        if device.type != "cuda" or not self.varlen:
+            return None
+        config = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        key_heads = getattr(config, "num_key_value_heads", None) or heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        dtype = torch.bfloat16 if self.bf16 else next(self.model.parameters()).dtype
+        return varlen.choose_form(device, dtype, heads, key_heads, width)
 
     def _precision(self, device: torch.device) -> Any:
         if not self.bf16:
@@ -61,7 +119,7 @@ class Scorer(nn.Module):
 
 def sum_by_sequence(logp_N: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Per sequence: the sum of its log-probabilities and how many there are."""
-    sequence_N = batch.sequence_N.to(logp_N.device)
+    sequence_N = varlen.to_device(batch.sequence_N, logp_N.device)
     sums = logp_N.new_zeros(batch.sequences).index_add(0, sequence_N, logp_N)
     counts = logp_N.new_zeros(batch.sequences).index_add(0, sequence_N, torch.ones_like(logp_N))
     return sums, counts

@@ -73,7 +73,7 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
             found.fine.append(
                 f"base.tokenizer: will be trained, {spec.vocab_size} tokens (looked at a sample)"
             )
-            return ChatFormat(train_tokenizer(texts, spec.vocab_size))
+            return ChatFormat(train_tokenizer(texts, spec.vocab_size, spec.split_particles))
         path = spec.path if spec is not None and spec.path else getattr(base, "path", "")
         if is_hub_id(path):
             return _hub_tokenizer(path, getattr(base, "revision", None), found)

@@ -57,10 +57,10 @@ def evaluate(run: Run, step: Step) -> Result:
     measuring = Measuring(run, stage, outputs[step.reads[0]])
     results: list[dict[str, Any]] = []
     items: dict[str, Any] = {}
-    for label, kind, folder, digest in _heldout_sets(run, step, outputs):
-        scored = measuring.once(
-            ["heldout", label, kind, digest], partial(_heldout, measuring, label, folder, kind)
-        )
+    for label, (stage_name, digest) in _heldout_sets(run, step, outputs).items():
+        kept = run.stage(stage_name)
+        key = ["heldout", label, kept.kind, kept.heldout.max_records, digest]
+        scored = measuring.once(key, partial(_heldout, measuring, kept, label))
         results += scored["results"]
         items[label] = scored["items"]
     for task in run.recipe.evaluate:
@@ -80,19 +80,21 @@ def evaluate(run: Run, step: Step) -> Result:
 
 def _heldout_sets(
     run: Run, step: Step, outputs: Mapping[str, str]
-) -> list[tuple[str, str, Path, str]]:
-    """(label, kind, folder, hash) of every held-out set, once per source."""
-    found: dict[str, tuple[str, str, Path, str]] = {}
+) -> dict[str, tuple[str, str]]:
+    """By source: the stage that prepared its held-out set first, and the set's hash."""
+    found: dict[str, tuple[str, str]] = {}
     for name in step.reads[1:]:
         stage_name, _, label = name.split("/", 2)
         folder = run.ledger.source(stage_name, label) / "heldout"
         if label not in found and len(Shard(folder)):
-            found[label] = (label, run.stage(stage_name).kind, folder, outputs[name])
-    return list(found.values())
+            found[label] = (stage_name, outputs[name])
+    return found
 
 
-def _heldout(measuring: Measuring, label: str, folder: Path, kind: str) -> dict[str, Any]:
-    return _dump(score_heldout(label, folder, kind, measuring.subject))
+def _heldout(measuring: Measuring, stage: AnyStage, label: str) -> dict[str, Any]:
+    folder = measuring.run.ledger.source(stage.name, label) / "heldout"
+    most = stage.heldout.max_records
+    return _dump(score_heldout(label, folder, stage.kind, most, measuring.subject))
 
 
 def _task(measuring: Measuring, task: Task) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def execute(
         ledger.lock()
     parallel.barrier()
     clock = Clock()
-    status = "running"
+    status = "stopped"
     try:
         with Signals() as signals:
             faults = injected or from_environment()
@@ -75,14 +75,10 @@ def execute(
                 signals.poll()
                 _do(run, step)
             status = "done"
-    except GateFailed:
-        status = "stopped"
-        raise
     except Preempted:
         status = "preempted"
         raise
     except SamdanError as error:
-        status = "stopped"
         _record(ledger, "failed", text=str(error))
         raise
     finally:

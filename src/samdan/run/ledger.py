@@ -12,7 +12,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,6 +177,15 @@ class Ledger:
         with draft.open("w", encoding="utf-8") as opened:
             opened.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         draft.replace(self.metrics_file)
+
+
+def last_status(events: Iterable[Mapping[str, Any]]) -> str | None:
+    """How the latest attempt ended; None while it goes on, or when it was cut off."""
+    status = None
+    for event in events:
+        if event["event"] in ("begin", "ended"):
+            status = event.get("status")
+    return status
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 from samdan import __version__
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import render
-from samdan.run.ledger import Done, Ledger, clean, read_json
+from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
 SETTINGS = (
@@ -40,7 +40,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     began = [event for event in events if event["event"] == "begin"]
     failures = [event for event in events if event["event"] == "failed"]
     stages = [_stage(ledger, stage, done) for stage in recipe.all_stages()]
-    status = str(ended[-1]["status"]) if ended else "running"
+    status = last_status(events) or "running"
     message = failures[-1]["text"] if failures and status == "stopped" else _gate_message(stages)
     return clean(
         {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samdan.records import DataError
-from samdan.run.ledger import Ledger, read_json
+from samdan.run.ledger import Ledger, last_status, read_json
 
 
 def status_of(folder: Path) -> dict[str, Any]:
@@ -17,9 +17,8 @@ def status_of(folder: Path) -> dict[str, Any]:
     began = [
         event for event in events if event["event"] in ("step_begin", "step_done", "step_skipped")
     ]
-    ended = [event for event in events if event["event"] == "ended"]
     active = _is_held(folder)
-    status = "running" if active else (ended[-1]["status"] if ended else "interrupted")
+    status = "running" if active else (last_status(events) or "interrupted")
     current = began[-1]["step"] if active and began and began[-1]["event"] == "step_begin" else None
     last = None
     for last in ledger.metrics():  # noqa: B007 - the last row is wanted

@@ -15,7 +15,7 @@ from typing import Any
 
 from samdan.data.formats import records
 from samdan.data.mixing import check_accounts, mix
-from samdan.data.prepare import count_records, prepare_source
+from samdan.data.prepare import prepare_source
 from samdan.lm.chat import ChatFormat
 from samdan.lm.model import load_model, weights_hash
 from samdan.lm.shards import Index, Shard, TrainingData, write_json
@@ -41,7 +41,7 @@ def make_tokenizer(run: Run, step: Step) -> Result:
     """Loads or trains the tokenizer, gives it a chat template and saves it into the run."""
     base, spec = existing_base(run.recipe), run.recipe.base.tokenizer
     if spec is not None and spec.vocab_size is not None:
-        tokenizer = train_tokenizer(_texts(run), spec.vocab_size)
+        tokenizer = train_tokenizer(_texts(run), spec.vocab_size, spec.split_particles)
     elif spec is not None and spec.path is not None:
         tokenizer = load_tokenizer(spec.path)
     else:
@@ -88,9 +88,7 @@ def prepare(run: Run, step: Step) -> Result:
     folder = run.ledger.source(step.stage, source.label)
     _fresh(folder)
     chat = run.chat()
-    count = count_records(stage, source)
-    run.signals.poll()
-    manifest = prepare_source(stage, source, chat, run.recipe.seed, folder, count)
+    manifest = prepare_source(stage, source, chat, run.recipe.seed, folder)
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     return Result(
         manifest["sha256"],

@@ -80,10 +80,10 @@ def train(run: Run, step: Step) -> Result:
     training = _assemble(run, stage, identity(components(step, outputs, run.recipe.seed)))
     verdicts: dict[str, Verdict] = {}
     for metrics in _watched(training, verdicts):
-        if metrics.step % stage.save_steps == 0:
+        asked_to_stop = parallel.any_rank(bool(run.signals.received))
+        if asked_to_stop or metrics.step % stage.save_steps == 0:
             training.save()
-        if parallel.any_rank(bool(run.signals.received)):
-            training.save()
+        if asked_to_stop:
             run.ledger.record("preempted", step=step.name, at=metrics.step)
             run.signals.poll()
     output = _export(training)
@@ -203,13 +203,15 @@ def _judge(training: Training, history: Sequence[Metrics], verdicts: dict[str, V
 
 def _heldout(training: Training) -> dict[str, float]:
     """Bits per byte of the stage's own held-out text, in the middle of training."""
-    if training.stage.kind == "dpo":
+    stage = training.stage
+    if stage.kind == "dpo":
         return {}
     values = {}
-    subject = Subject(training.scorer, training.chat, max_length=training.stage.max_length)
-    for source in training.stage.data:
-        folder = training.run.ledger.source(training.stage.name, source.label) / "heldout"
-        scored = score_heldout(source.label, folder, training.stage.kind, subject)
+    subject = Subject(training.scorer, training.chat, max_length=stage.max_length)
+    for source in stage.data:
+        folder = training.run.ledger.source(stage.name, source.label) / "heldout"
+        most = stage.heldout.max_records
+        scored = score_heldout(source.label, folder, stage.kind, most, subject)
         values[f"heldout/{source.label}/bpb"] = scored.results[0].value
     return values
 

@@ -107,8 +107,8 @@ def _accumulate(
     if not all(weights.values()):
         raise TrainError(f"step {step} has nothing to learn from: no trained token in its batch")
     device = scorer.device
-    totals: dict[str, torch.Tensor] = {term: torch.zeros((), device=device) for term in terms}
-    logged: dict[str, torch.Tensor] = {}
+    totals = {term: torch.zeros((), device=device) for term in terms}
+    logged = {name: torch.zeros((), device=device) for name in objective.logged}
     for batch in micro:
         if not batch.num_targets:
             continue
@@ -119,7 +119,7 @@ def _accumulate(
         for term, loss in sums.losses.items():
             totals[term] += loss.detach()
         for name, value in sums.logged.items():
-            logged[name] = logged.get(name, torch.zeros((), device=device)) + value
+            logged[name] += value
     return _means(terms, weights, totals, logged)
 
 

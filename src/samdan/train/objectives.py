@@ -29,6 +29,8 @@ class LossSums:
 
 
 class Objective(Protocol):
+    logged: tuple[str, ...]  # names in LossSums.logged, the same in every process
+
     def weights(self, batch: Batch) -> Mapping[str, float]:
         """Per loss term, how much of its mean the batch is. Known without the model."""
 
@@ -41,6 +43,8 @@ class Objective(Protocol):
 
 class NextToken:
     """Mean negative log-likelihood of the trained tokens: CPT and SFT."""
+
+    logged: tuple[str, ...] = ()
 
     def weights(self, batch: Batch) -> Mapping[str, float]:
         return {"nll": float(batch.num_targets)}
@@ -58,6 +62,14 @@ class Preference:
     ``reference`` holds the frozen parent's log-probability of [chosen, rejected] for every record
     id. Definitions of the variants follow TRL's, which the tests hold them to.
     """
+
+    logged: tuple[str, ...] = (
+        "rewards/accuracy",
+        "rewards/margin",
+        "rewards/chosen",
+        "rewards/rejected",
+        "chosen_logp_change_per_token",
+    )
 
     def __init__(self, stage: DpoStage, reference: Tensor) -> None:
         self.stage = stage
@@ -86,13 +98,14 @@ class Preference:
     def _logged(self, ratio_P2: Tensor, length_P2: Tensor) -> dict[str, Tensor]:
         rewards_P2 = self.stage.beta * ratio_P2
         margin_P = rewards_P2[:, 0] - rewards_P2[:, 1]
-        return {
-            "rewards/accuracy": (margin_P > 0).float().sum(),
-            "rewards/margin": margin_P.sum(),
-            "rewards/chosen": rewards_P2[:, 0].sum(),
-            "rewards/rejected": rewards_P2[:, 1].sum(),
-            "chosen_logp_change_per_token": (ratio_P2[:, 0] / length_P2[:, 0]).sum(),
-        }
+        values_P = (
+            (margin_P > 0).float(),
+            margin_P,
+            rewards_P2[:, 0],
+            rewards_P2[:, 1],
+            ratio_P2[:, 0] / length_P2[:, 0],
+        )
+        return {name: value.sum() for name, value in zip(self.logged, values_P, strict=True)}
 
 
 def preference_loss(stage: DpoStage, ratio_P2: Tensor, length_P2: Tensor) -> Tensor:

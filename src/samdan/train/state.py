@@ -76,8 +76,11 @@ def save_checkpoint(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     injected("saved", progress.step)
-    for _, old in sorted(_candidates(folder, progress.identity))[:-keep]:
-        shutil.rmtree(old)
+    found = sorted(_candidates(folder, progress.identity))
+    kept = [path for step, path in found if step <= progress.step][-keep:]
+    for _, path in found:  # a later one was passed over as damaged, or this would not be its past
+        if path not in kept:
+            shutil.rmtree(path)
     return final
 
 
@@ -88,7 +91,11 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def latest_checkpoint(folder: Path, identity: str) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that verifies, and why newer ones were passed over."""
-    problems: list[str] = []
+    problems = [
+        f"{path.name}: its manifest cannot be read"
+        for path in sorted(folder.glob("step-*"), reverse=True)
+        if _manifest(path) is None
+    ]
     for _, path in sorted(_candidates(folder, identity), reverse=True):
         problem = verify(path)
         if problem is None:
@@ -102,8 +109,11 @@ def verify(path: Path) -> str | None:
     manifest = _manifest(path)
     if manifest is None:
         return "its manifest cannot be read"
-    for name, expected in manifest.get("files", {}).items():
-        file = path / name
+    listed = manifest.get("files", {})
+    for name in (MODEL, OPTIMIZER, STATE):
+        file, expected = path / name, listed.get(name)
+        if expected is None:
+            return f"its manifest does not list {name}"
         if not file.is_file():
             return f"{name} is missing"
         if file.stat().st_size != expected["bytes"]:

@@ -1,0 +1,48 @@
+"""Compiling decoder layers, one graph for all of them and for every batch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def compile_layers(model: nn.Module, backend: str = "inductor", fullgraph: bool = False) -> int:
+    """Compiles every decoder layer in place (names and state stay); returns how many.
+
+    Sizes are symbolic from the start, so batches of other lengths and document counts reuse the
+    graph. Torch would fall back to eager code in silence after a few recompilations; that is made
+    an error, for the whole process. Without a compiler for the device the layers stay eager, with a
+    warning.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    device = next(model.parameters()).device
+    if backend == "inductor" and (missing := _missing(device)):
+        warnings.warn(f"layers are not compiled: {missing}", stacklevel=2)
+        return 0
+    _make_the_limit_an_error()
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.compile(dynamic=True, fullgraph=fullgraph, backend=backend)
+    return len(layers)
+
+
+def _make_the_limit_an_error() -> None:
+    import torch._dynamo
+
+    config: Any = torch._dynamo.config
+    config.fail_on_recompile_limit_hit = True
+
+
+def _missing(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "" if importlib.util.find_spec("triton") else "Triton is not installed"
+    named = os.environ.get("CXX", "")
+    found = any(shutil.which(name) for name in (named, "g++", "clang++", "c++") if name)
+    return "" if found else "there is no C++ compiler"

@@ -1,0 +1,160 @@
+"""A step is done again exactly when something it depends on changed, and the reason is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from samdan.plan import Step, components, identity, parent_stage, steps, why_stale
+from samdan.recipe import Recipe, parse
+from samdan.records import RecipeError
+
+TEXT = """\
+samdan: 1
+name: a
+base: {path: b}
+stages:
+  - name: cpt
+    data: [{path: docs}, {path: general, role: replay}]
+  - name: sft
+    data: [{path: qa}]
+  - name: dpo
+    data: [{path: pairs}]
+evaluate: [{kind: cloze, name: facts, path: facts}]
+"""
+FILES = {"b": "0", "docs": "1", "general": "2", "qa": "3", "pairs": "4", "facts": "5"}
+
+
+def recipe(*overrides: str, text: str = TEXT) -> Recipe:
+    return parse(text, "r.yaml", overrides)
+
+
+def identities(
+    planned: tuple[Step, ...], outputs: Mapping[str, str] | None = None, seed: int = 42
+) -> dict[str, str]:
+    """Of every step, when each result is its name unless another one is given."""
+    results = {step.name: step.name for step in planned} | dict(outputs or {})
+    return {step.name: identity(components(step, results, seed)) for step in planned}
+
+
+def own_changes(*overrides: str, files: Mapping[str, str] = FILES) -> set[str]:
+    """Steps that a change concerns directly, whatever the steps before them result in."""
+    before = identities(steps(recipe(), FILES))
+    after = identities(steps(recipe(*overrides), files))
+    return {name for name in before if after.get(name) != before[name]}
+
+
+def test_the_steps_stand_in_order_and_read_only_earlier_ones() -> None:
+    planned = steps(recipe(), FILES)
+    names = [step.name for step in planned]
+    assert len(set(names)) == len(names)
+    for number, step in enumerate(planned):
+        assert set(step.reads) <= set(names[:number]), step.name
+    assert names[:2] == ["base/tokenizer", "base/load"]
+    assert names[-4:] == ["dpo/reference", "dpo/train", "dpo/evaluate", "dpo/gate"]
+    assert names.index("dpo/prepare/pairs") < names.index("cpt/train")
+
+
+def test_until_leaves_out_what_comes_after() -> None:
+    planned = steps(recipe(), FILES, until="sft")
+    assert {step.stage for step in planned} == {"base", "cpt", "sft"}
+    with pytest.raises(RecipeError, match="no stage is called 'sf'; there are: cpt, sft, dpo"):
+        steps(recipe(), FILES, until="sf")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("stages.sft.learning_rate=1e-4", {"sft/train"}),
+        ("stages.dpo.beta=0.2", {"dpo/train"}),
+        ("stages.cpt.dropout=0.1", {"cpt/train"}),
+        ("stages.sft.num_train_epochs=1", {"sft/mix", "sft/train"}),
+        ("stages.sft.per_device_train_batch_size=1", {"sft/mix", "sft/train"}),
+        ("stages.sft.max_length=128", {"sft/prepare/qa", "sft/mix", "sft/train"}),
+        (
+            "stages.dpo.max_length=128",
+            {"dpo/prepare/pairs", "dpo/mix", "dpo/reference", "dpo/train"},
+        ),
+        ("stages.cpt.adapts_to=domain", {"cpt/mix"}),
+        ("stages.sft.heldout.share=0.5", {"sft/prepare/qa"}),
+        ("stages.sft.gates=[]", {"sft/gate"}),
+        ("stages.sft.logging_steps=1", set()),
+        ("stages.sft.save_steps=1", set()),
+        ("stages.sft.save_total_limit=9", set()),
+        ("stages.sft.rules=[]", set()),
+        ("notes=[hello]", set()),
+        ("name=other", set()),
+    ],
+)
+def test_a_changed_field_concerns_only_the_steps_that_read_it(
+    override: str, expected: set[str]
+) -> None:
+    assert own_changes(override) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("docs", {"cpt/prepare/docs"}),
+        ("pairs", {"dpo/prepare/pairs"}),
+        ("b", {"base/tokenizer", "base/load"}),
+        ("facts", {"base/evaluate", "cpt/evaluate", "sft/evaluate", "dpo/evaluate"}),
+    ],
+)
+def test_a_changed_file_concerns_only_the_steps_that_read_it(path: str, expected: set[str]) -> None:
+    assert own_changes(files=FILES | {path: "changed"}) == expected
+
+
+def test_a_moved_file_with_the_same_content_changes_nothing() -> None:
+    moved = recipe(text=TEXT.replace("path: qa", "path: folder/qa, name: qa"))
+    before = identities(steps(recipe(text=TEXT.replace("path: qa", "path: qa, name: qa")), FILES))
+    after = identities(steps(moved, FILES | {"folder/qa": FILES["qa"]}))
+    assert after == before
+
+
+def test_another_seed_changes_every_step() -> None:
+    planned = steps(recipe(), FILES)
+    before, after = identities(planned), identities(planned, seed=43)
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_another_result_changes_what_reads_it() -> None:
+    planned = steps(recipe(), FILES)
+    before, after = identities(planned), identities(planned, {"sft/train": "other weights"})
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {step.name for step in planned if "sft/train" in step.reads}
+    assert {"sft/evaluate", "dpo/reference", "dpo/train"} <= changed
+
+
+def test_the_order_of_keys_does_not_matter_to_an_identity() -> None:
+    assert identity({"a": 1, "b": [1, 2]}) == identity({"b": (1, 2), "a": 1})
+    assert identity({"a": 1}) != identity({"a": "1"})
+
+
+def test_why_stale_says_what_changed() -> None:
+    before = {
+        "recipe: learning_rate": 1e-5,
+        "recipe: files": "x",
+        "result of cpt/train": "y",
+        "seed": 1,
+    }
+    assert why_stale(before, None) == "not done yet"
+    assert why_stale(before, dict(before)) is None
+    rate = before | {"recipe: learning_rate": 2e-5}
+    assert why_stale(rate, before) == "recipe: learning_rate was 1e-05, is 2e-05"
+    assert why_stale(before | {"recipe: files": "z"}, before) == "files changed"
+    assert why_stale(before | {"result of cpt/train": "z"}, before) == "result of cpt/train changed"
+    both = why_stale(rate | {"seed": 2}, before)
+    assert both == "recipe: learning_rate was 1e-05, is 2e-05; seed was 1, is 2"
+    assert why_stale(before | {"recipe: beta": 0.1}, before) == "recipe: beta was null, is 0.1"
+
+
+def test_a_long_value_is_cut_in_the_reason() -> None:
+    reason = why_stale({"recipe: a": "x" * 500}, {"recipe: a": "y"})
+    assert reason is not None
+    assert len(reason) < 100
+
+
+def test_the_parent_is_the_stage_before() -> None:
+    assert [parent_stage(recipe(), name) for name in ("cpt", "sft", "dpo")] == [None, "cpt", "sft"]
