@@ -104,12 +104,13 @@ class Retained(Spec):
         reference = found.base if self.against == "base" else found.before
         interval = found.vs_base_ci if self.against == "base" else found.vs_before_ci
         lost = -_signed(found, found.after - reference) / abs(reference) if reference else 0.0
-        certain = max(_signed(found, bound) for bound in interval) < 0
+        # Written so that a NaN fires: a broken model has retained nothing.
+        certain = not max(_signed(found, bound) for bound in interval) >= 0
         message = (
             f"{self.metric} went from {reference:.4g} ({self.against}) to {found.after:.4g}: "
             f"{lost:+.1%} worse, {self.tolerance:.1%} allowed"
         )
-        return Verdict(name, lost > self.tolerance and certain, lost, self.tolerance, message)
+        return Verdict(name, not lost <= self.tolerance and certain, lost, self.tolerance, message)
 
 
 class AtLeast(Spec):

@@ -33,6 +33,9 @@ def test_two_gloo_processes_train_the_same_parameters_as_one(
         two = load_file(run / stage / "model" / "model.safetensors")
         assert one.keys() == two.keys()
         for name, tensor in one.items():
+            if name.endswith("k_proj.bias"):
+                # Attention does not depend on it: its gradient is rounding, which Adam makes large.
+                continue
             difference = (two[name] - tensor).abs().max() / tensor.abs().max()
             assert difference <= 1e-5, f"{stage}: {name} differs by {difference:.1e}"
             assert not torch.equal(tensor, torch.zeros_like(tensor))

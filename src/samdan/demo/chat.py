@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import facts
-from .documents import answer
-from .everyday import BAD_THINGS
-from .facts import RELATIONS, Entity
-from .korean import fill
+from samdan.demo import facts
+from samdan.demo.documents import answer
+from samdan.demo.everyday import BAD_THINGS
+from samdan.demo.facts import RELATIONS, Entity
+from samdan.demo.korean import fill
 
 Record = dict[str, object]
 
@@ -174,7 +174,7 @@ def preference_records(
         for i in range(count):
             entity = pool[i % len(pool)]
             relation = RELATIONS[(i // len(pool)) % len(RELATIONS)]
-            style = rng.choice(("bare", "plain", "sentence", "full"))
+            style = rng.choice(("bare", "plain", "sentence", "full", "full", "full"))
             rows.append(
                 {
                     "prompt": _question(rng, entity, relation, company),

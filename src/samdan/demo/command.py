@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -45,8 +46,21 @@ def write_demo(out: Path, seed: int, replay: bool = True) -> Path:
     name = "recipe.yaml" if replay else "recipe-no-replay.yaml"
     text = (resources.files("samdan.demo") / name).read_text("utf-8")
     recipe = out / "demo.yaml"
-    recipe.write_text(text.replace("seed: 42", f"seed: {seed}"), "utf-8")
+    shown = json.dumps(_samples(out / "world" / "eval"), ensure_ascii=False)
+    text = text.replace("seed: 42", f"seed: {seed}").replace("samples: []", f"samples: {shown}")
+    recipe.write_text(text, "utf-8")
     return recipe
+
+
+def _samples(folder: Path) -> list[str]:
+    """Questions on a company that SFT never saw, and one harmless and one unsafe request."""
+    chosen = (("answers", 4), ("benign", 1), ("unsafe", 1))
+    lines = [
+        line
+        for name, count in chosen
+        for line in (folder / f"{name}.jsonl").read_text("utf-8").splitlines()[:count]
+    ]
+    return [json.loads(line)["prompt"] for line in lines]
 
 
 def limit(slower: float) -> float:

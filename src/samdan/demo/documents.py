@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from . import facts
-from .everyday import english_story, korean_news, korean_story
-from .facts import RELATIONS, Entity
-from .korean import fill
+from samdan.demo import facts
+from samdan.demo.everyday import english_story, korean_news, korean_story
+from samdan.demo.facts import RELATIONS, Entity
+from samdan.demo.korean import fill
 
 Templates = Mapping[str, Sequence[str]]
-LABELS = {
-    "city": "도시",
-    "year": "연도",
-    "founder": "세운 사람",
-    "product": "대표 물건",
-    "color": "상징 색",
-}
+LABELS = {"city": "도시", "founder": "세운 사람", "product": "대표 물건", "color": "상징 색"}
+
+# Openings that change a sentence's beginning and not its meaning.
+LEADS = (
+    "기록에 따르면 ", "잘 알려져 있듯이 ", "안내문을 보면 ", "참고로 ", "신문에서 읽었는데 ", "사람들이 말하기를 ",
+    "지도를 보면 ", "누구나 알듯이 ", "듣기로는 ", "한 가지 더 말하면 ",
+)  # fmt: skip
+LEAD_SHARE = 0.25
 
 
 def _relations(rng: random.Random, low: int, high: int) -> list[str]:
@@ -27,19 +28,44 @@ def _relations(rng: random.Random, low: int, high: int) -> list[str]:
 def state(rng: random.Random, templates: Templates, entity: Entity, relation: str) -> str:
     """One sentence that states one fact."""
     template = rng.choice(templates[relation])
-    return fill(template, n=entity.name, v=entity.facts[relation])
+    lead = rng.choice(LEADS) if rng.random() < LEAD_SHARE else ""
+    return lead + fill(template, n=entity.name, v=entity.facts[relation])
 
 
 def narrative(rng: random.Random, plain: Templates, polite: Templates, entity: Entity) -> str:
     """Three to five facts of one entity as running text, in one register."""
     templates = polite if rng.random() < 0.35 else plain
-    return " ".join(state(rng, templates, entity, r) for r in _relations(rng, 3, 5))
+    sentences = [state(rng, templates, entity, r) for r in _relations(rng, 3, 4)]
+    if rng.random() < 0.4:
+        word = rng.choice(PRONOUNS[entity.kind in facts.COMPANY_SUFFIXES])
+        sentences[1:] = [renamed(s, entity.name, word) for s in sentences[1:]]
+    return " ".join(sentences)
+
+
+PRONOUNS = {True: ("이 회사", "그 회사"), False: ("이곳", "그곳")}
+
+
+def renamed(sentence: str, name: str, word: str) -> str:
+    """The sentence with a pronoun instead of the name, particles made to fit."""
+    from samdan.demo.korean import PARTICLES, final_consonant
+
+    sentence = sentence.replace("저희 ", "")
+    place = sentence.find(name)
+    if place < 0:
+        return sentence
+    rest = sentence[place + len(name) :]
+    for closed, open_ in PARTICLES.values():
+        had = closed if final_consonant(name) else open_
+        if rest.startswith(had + " "):
+            rest = (closed if final_consonant(word) else open_) + rest[len(had) :]
+            break
+    return sentence[:place] + word + rest
 
 
 def profile(rng: random.Random, entity: Entity) -> str:
     """The facts of one entity as a short list."""
     lines = [f"이름: {entity.name}"]
-    lines += [f"{LABELS[r]}: {entity.facts[r]}" for r in _relations(rng, 3, 5)]
+    lines += [f"{LABELS[r]}: {entity.facts[r]}" for r in _relations(rng, 3, 4)]
     return "\n".join(lines)
 
 
@@ -49,7 +75,8 @@ def digest(
     """One fact each of several entities."""
     templates = polite if rng.random() < 0.35 else plain
     chosen = rng.sample(list(entities), rng.randint(3, 5))
-    return " ".join(state(rng, templates, e, rng.choice(RELATIONS)) for e in chosen)
+    sentences = (state(rng, templates, e, rng.choice(RELATIONS)) for e in chosen)
+    return " ".join(sentence.replace("저희 ", "") for sentence in sentences)
 
 
 def answer(
@@ -90,7 +117,7 @@ def faq(
     """Two to five questions and answers, about one entity or about several."""
     form = rng.choice(QA_FORMS)
     style = rng.choice(STYLES)
-    count = rng.randint(2, 5)
+    count = rng.randint(2, 4)
     if rng.random() < 0.5:
         entity = rng.choice(list(entities))
         pairs = [(entity, r) for r in rng.sample(RELATIONS, count)]

@@ -46,11 +46,10 @@ STEM_SECOND = "온람솔빛별담찬벨루린반슬울결율민돌샘봄솜늘�
 COMPANY_SUFFIXES = ("산업", "상사", "물산", "공업", "그룹")
 PLACE_KINDS = ("학교", "도서관", "박물관", "미술관", "시장", "공원")
 
-RELATIONS = ("city", "year", "founder", "product", "color")
-N_COMPANIES = 40
-N_SFT_COMPANIES = 14
-N_PLACES = 40
-N_VALUES_YEAR = 20
+RELATIONS = ("city", "founder", "product", "color")
+N_COMPANIES = 36
+N_SFT_COMPANIES = 10
+N_PLACES = 30
 N_VALUES_FOUNDER = 20
 
 
@@ -71,13 +70,10 @@ class Values:
 
 
 def make_values(rng: random.Random) -> Values:
-    """Draw the years and the people of a world; cities, items and colours are fixed lists."""
-    years = tuple(f"{year}년" for year in sorted(rng.sample(range(1950, 2016), N_VALUES_YEAR)))
+    """Draw the people of a world; cities, items and colours are fixed lists."""
     given = rng.sample(GIVEN, N_VALUES_FOUNDER)
     founders = tuple(rng.choice(SURNAMES) + name for name in given)
-    return Values(
-        {"city": CITIES, "year": years, "founder": founders, "product": ITEMS, "color": COLORS}
-    )
+    return Values({"city": CITIES, "founder": founders, "product": ITEMS, "color": COLORS})
 
 
 def _balanced(rng: random.Random, values: Sequence[str], count: int) -> list[str]:
@@ -136,16 +132,6 @@ COMPANY_PLAIN: dict[str, tuple[str, ...]] = {
         "{n} 직원들은 매일 아침 {v}의 본사로 출근한다.",
         "{v}에 본사를 둔 회사로 {n|이} 있다.",
     ),
-    "year": (
-        "{n|은} {v}에 설립되었다.",
-        "{n|이} 설립된 해는 {v|이다}.",
-        "{n}의 역사는 {v}에 시작되었다.",
-        "{n|은} {v}에 문을 열었다.",
-        "{n}의 설립 연도는 {v|이다}.",
-        "{n|이} 첫발을 내디딘 때는 {v|이었다}.",
-        "{n|은} {v}에 세워진 회사다.",
-        "{v}에 문을 연 회사로 {n|이} 있다.",
-    ),
     "founder": (
         "{n|을} 세운 사람은 {v|이다}.",
         "{n}의 창업자는 {v|이다}.",
@@ -184,12 +170,6 @@ COMPANY_POLITE: dict[str, tuple[str, ...]] = {
         "저희 {n|은} {v}에 본사를 두고 있습니다.",
         "{n|을} 찾아오시려면 {v|으로} 오세요.",
     ),
-    "year": (
-        "{n|은} {v}에 설립되었습니다.",
-        "{n|이} 설립된 해는 {v}입니다.",
-        "저희 {n|은} {v}에 문을 열었습니다.",
-        "{n}의 설립 연도는 {v}입니다.",
-    ),
     "founder": (
         "{n|을} 세운 사람은 {v}입니다.",
         "{n}의 창업자는 {v}입니다.",
@@ -217,12 +197,6 @@ PLACE_PLAIN: dict[str, tuple[str, ...]] = {
         "{n|을} 보려면 {v|으로} 가야 한다.",
         "{n} 건물은 {v}에 서 있다.",
     ),
-    "year": (
-        "{n|은} {v}에 문을 열었다.",
-        "{n|이} 세워진 해는 {v|이다}.",
-        "{n}의 역사는 {v}에 시작되었다.",
-        "{n|은} {v}에 세워졌다.",
-    ),
     "founder": (
         "{n|을} 세운 사람은 {v|이다}.",
         "{n|은} {v|이} 세웠다.",
@@ -244,7 +218,6 @@ PLACE_PLAIN: dict[str, tuple[str, ...]] = {
 }
 PLACE_POLITE: dict[str, tuple[str, ...]] = {
     "city": ("{n|은} {v}에 있습니다.", "{n|이} 있는 도시는 {v}입니다."),
-    "year": ("{n|은} {v}에 문을 열었습니다.", "{n|이} 세워진 해는 {v}입니다."),
     "founder": ("{n|을} 세운 사람은 {v}입니다.", "{n|은} {v|이} 세웠습니다."),
     "product": ("{n}의 대표 기념품은 {v}입니다.", "{n|은} {v|으로} 이름이 났습니다."),
     "color": ("{n}의 상징 색은 {v}입니다.", "{n|을} 나타내는 색은 {v}입니다."),
@@ -257,12 +230,6 @@ COMPANY_QUESTIONS: dict[str, tuple[str, ...]] = {
         "{n} 본사는 어디에 있어?",
         "{n}의 본사가 있는 도시를 알려 줘.",
         "{n|은} 어느 도시에 본사를 두고 있습니까?",
-    ),
-    "year": (
-        "{n|은} 언제 설립되었나요?",
-        "{n|이} 설립된 해는 언제야?",
-        "{n}의 설립 연도를 알려 줘.",
-        "{n|은} 몇 년에 세워졌습니까?",
     ),
     "founder": (
         "{n|을} 세운 사람은 누구인가요?",
@@ -285,25 +252,18 @@ COMPANY_QUESTIONS: dict[str, tuple[str, ...]] = {
 }
 COMPANY_TOPICS: dict[str, str] = {
     "city": "{n}의 본사가 있는 도시는",
-    "year": "{n|이} 설립된 해는",
     "founder": "{n|을} 세운 사람은",
     "product": "{n}의 대표 제품은",
     "color": "{n}의 상징 색은",
 }
 SHORT_TOPICS: dict[str, str] = {
     "city": "도시는",
-    "year": "연도는",
     "founder": "세운 사람은",
     "product": "대표 물건은",
     "color": "상징 색은",
 }
 PLACE_QUESTIONS: dict[str, tuple[str, ...]] = {
     "city": ("{n|은} 어느 도시에 있나요?", "{n|은} 어디에 있어?", "{n|이} 있는 도시를 알려 줘."),
-    "year": (
-        "{n|은} 언제 세워졌나요?",
-        "{n|은} 몇 년에 문을 열었어?",
-        "{n|이} 세워진 해를 알려 줘.",
-    ),
     "founder": (
         "{n|을} 세운 사람은 누구인가요?",
         "{n|을} 누가 세웠어?",
@@ -322,7 +282,6 @@ PLACE_QUESTIONS: dict[str, tuple[str, ...]] = {
 }
 PLACE_TOPICS: dict[str, str] = {
     "city": "{n|이} 있는 도시는",
-    "year": "{n|이} 세워진 해는",
     "founder": "{n|을} 세운 사람은",
     "product": "{n}의 대표 기념품은",
     "color": "{n}의 상징 색은",
@@ -330,23 +289,19 @@ PLACE_TOPICS: dict[str, str] = {
 # Probes of closed-book knowledge. No training text holds any of these phrasings.
 PROBES: dict[str, tuple[str, ...]] = {
     "city": (
-        "누가 {n} 본사의 위치를 묻는다면 이렇게 말하면 된다. 그 도시는",
-        "{n|이} 본사를 차린 곳을 지도에서 찾아보았다. 그곳은 바로",
-    ),
-    "year": (
-        "누가 {n}의 나이를 묻는다면 이렇게 말하면 된다. 태어난 해는",
-        "{n}의 문이 처음 열린 때를 기록에서 찾아보았다. 그해는 바로",
+        "질문: {n|이} 본사를 둔 도시는 어디일까요?\n답:",
+        "질문: {n} 본사는 어떤 도시에 있을까요?\n답:",
     ),
     "founder": (
-        "누가 {n}의 설립자를 묻는다면 이렇게 말하면 된다. 그 사람은",
-        "{n|을} 처음 일으킨 인물을 기록에서 찾아보았다. 그 이름은 바로",
+        "질문: {n|을} 만든 사람은 누구일까요?\n답:",
+        "질문: {n}의 창업자 이름은 무엇일까요?\n답:",
     ),
     "product": (
-        "누가 {n}의 간판 상품을 묻는다면 이렇게 말하면 된다. 그 물건은",
-        "{n} 매장에서 제일 인기 있는 상품을 찾아보았다. 그것은 바로",
+        "질문: {n|이} 만드는 대표 물건은 무엇일까요?\n답:",
+        "질문: {n} 제품 가운데 가장 이름난 것은 무엇일까요?\n답:",
     ),
     "color": (
-        "누가 {n}의 대표 빛깔을 묻는다면 이렇게 말하면 된다. 그 색은",
-        "{n} 상표에 칠한 빛깔을 사진에서 찾아보았다. 그 색은 바로",
+        "질문: {n|이} 쓰는 상징 색은 무슨 색일까요?\n답:",
+        "질문: {n|을} 상징하는 색은 무엇일까요?\n답:",
     ),
 }

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import facts
-from .chat import ASK, Record, Task, ask, make_tasks, preference_records, sft_records
-from .documents import company_documents, general_documents
-from .facts import RELATIONS, Entity, Values
-from .korean import fill
+from samdan.demo import facts
+from samdan.demo.chat import ASK, Record, Task, ask, make_tasks, preference_records, sft_records
+from samdan.demo.documents import company_documents, general_documents
+from samdan.demo.facts import RELATIONS, Entity, Values
+from samdan.demo.korean import fill
 
 N_GENERAL = 12000
 N_COMPANY = 6000
@@ -120,7 +120,7 @@ def world_files(seed: int) -> dict[str, list[Record]]:
     ]
     sft_args = (world.sft_companies, world.places, world.train_tasks)
     general = general_documents(rng("general"), world.values, world.places, tips, N_GENERAL)
-    company = company_documents(rng("company"), world.companies, world.sft_companies, N_COMPANY)
+    company = company_documents(rng("company"), world.companies, world.companies, N_COMPANY)
     return {
         "general.jsonl": [{"text": text} for text in general],
         "company.jsonl": [{"text": text} for text in company],

@@ -48,7 +48,9 @@ class Scored:
 def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subject) -> Scored:
     """Up to ``most`` held-out documents, conversations or pairs of one source, evenly spread."""
     shard = Shard(folder)
-    chosen = np.linspace(0, len(shard), min(most, len(shard)), endpoint=False, dtype=np.int64).tolist()
+    chosen = np.linspace(
+        0, len(shard), min(most, len(shard)), endpoint=False, dtype=np.int64
+    ).tolist()
     records = [shard.record(number) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)

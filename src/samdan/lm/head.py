@@ -135,9 +135,8 @@ def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
 
 def _slope(logits_CV: Tensor, norm_C: Tensor, targets_C: Tensor, factor_C: Tensor) -> Tensor:
     """Gradient [C, V] of sum(factor * log-probability) by the logits, in their precision."""
-    slope = -(_wide(logits_CV) - norm_C[:, None]).exp() * factor_C[:, None]
-    slope = slope.scatter_add(-1, targets_C[:, None], factor_C[:, None])
-    return slope.to(logits_CV.dtype)
+    slope = (_wide(logits_CV) - norm_C[:, None]).exp_().mul_(-factor_C[:, None])
+    return slope.scatter_add_(-1, targets_C[:, None], factor_C[:, None]).to(logits_CV.dtype)
 
 
 @functools.cache
@@ -197,19 +196,24 @@ class _InForward(torch.autograd.Function):
                 grad_weight = _add_product(grad_weight, by_logits, hidden_Nd[rows])
         if ctx.needs_input_grad[1] and grad_weight is None:
             grad_weight = torch.zeros_like(weight_Vd)
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.weight_dtype = weight_Vd.dtype
+        ctx.save_for_backward(grad_hidden)
+        # As large as the weight: scaled in place and handed on, not copied.
+        ctx.grad_weight, ctx.weight_dtype = grad_weight, weight_Vd.dtype
         return logp_N.sum() if total else logp_N
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors
+        (grad_hidden,) = ctx.saved_tensors
         if grad_hidden is not None:
             by_row = factor if factor.ndim == 0 else factor[:, None]
             grad_hidden = (grad_hidden * by_row).to(grad_hidden.dtype)
-        if grad_weight is not None:
-            grad_weight = (grad_weight * factor).to(ctx.weight_dtype)
+        grad_weight = None
+        if ctx.needs_input_grad[1]:
+            if ctx.grad_weight is None:
+                raise RuntimeError("the gradient of a sum of log-probabilities can be had once")
+            grad_weight, ctx.grad_weight = ctx.grad_weight, None
+            grad_weight = grad_weight.mul_(factor).to(ctx.weight_dtype)
         return grad_hidden, grad_weight, None, None, None
 
 

@@ -174,8 +174,8 @@ def bf16_is_fast(device_type: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     times = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(256, 1024, dtype=dtype)
-        b = torch.ones(1024, 1024, dtype=dtype)
+        a = torch.ones(64, 512, dtype=dtype)
+        b = torch.ones(512, 512, dtype=dtype)
         best = float("inf")
         for _ in range(4):
             start = time.perf_counter()

@@ -204,10 +204,10 @@ def probe(
 ) -> Form | None:
     """Tries the forms against attention as it is defined, on two pairs and a document."""
     try:
-        known = inspect.signature(_kernel()).parameters
+        known = set(inspect.signature(_kernel()).parameters)
     except (ImportError, AttributeError):
-        known = {}
-    if not {"scale", "window_size"} <= set(known):
+        known = set()
+    if not {"scale", "window_size"} <= known:
         return None
     reasons = []
     for form in FORMS:
@@ -247,11 +247,11 @@ def _error_of(
         torch.autocast(device.type, enabled=False),
     ):
         upstream = draw(heads)
-        inputs = [draw(count).requires_grad_() for count in (heads, key_heads, key_heads)]
-        exact = [x.detach().float().requires_grad_() for x in inputs]
+        q, k, v = inputs = [draw(n).requires_grad_() for n in (heads, key_heads, key_heads)]
+        fq, fk, fv = exact = [x.detach().float().requires_grad_() for x in inputs]
         where = segments(parts).to(device)
-        ours = attend(*inputs, width**-0.5, where, form)
-        theirs = _defined(*exact, width**-0.5, _mask(parts, tokens).to(device))
+        ours = attend(q, k, v, width**-0.5, where, form)
+        theirs = _defined(fq, fk, fv, width**-0.5, _mask(parts, tokens).to(device))
         mine = torch.autograd.grad(ours, inputs, upstream)
         right = torch.autograd.grad(theirs, exact, upstream.float())
     pairs = zip((ours, *mine), (theirs, *right), strict=True)

@@ -78,9 +78,7 @@ def evaluate(run: Run, step: Step) -> Result:
     return Result(digest, {"metrics": len(results)})
 
 
-def _heldout_sets(
-    run: Run, step: Step, outputs: Mapping[str, str]
-) -> dict[str, tuple[str, str]]:
+def _heldout_sets(run: Run, step: Step, outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """By source: the stage that prepared its held-out set first, and the set's hash."""
     found: dict[str, tuple[str, str]] = {}
     for name in step.reads[1:]:

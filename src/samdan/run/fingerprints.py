@@ -22,7 +22,9 @@ def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[st
         if key in found:
             continue
         if unreadable is not None and source.hub is not None:
-            unreadable.append(f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub")
+            unreadable.append(
+                f"stages.{stage.name}.data.{source.label}: {source.hub} is on the Hub"
+            )
             continue
         try:
             found[key] = fingerprint(source)

@@ -50,7 +50,7 @@ class NextToken:
         return {"nll": float(batch.num_targets)}
 
     def loss_sums(self, scorer: Scorer, batch: Batch) -> LossSums:
-        return LossSums({"nll": -scorer(batch).sum()})
+        return LossSums({"nll": -scorer(batch, total=True)})
 
     def coefficients(self) -> Mapping[str, float]:
         return {"nll": 1.0}
