@@ -1,1 +1,1 @@
-"""The built-in demonstration: a small generated world and a tiny model that learns it."""
+"""The demonstration: a small generated world and a tiny model that learns it."""

@@ -6,8 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from samdan.demo import facts
-from samdan.demo.documents import answer
+from samdan.demo.documents import COMPANY_WORDING, PLACE_WORDING, Wording, answer
 from samdan.demo.everyday import BAD_THINGS
 from samdan.demo.facts import RELATIONS, Entity
 from samdan.demo.korean import fill
@@ -24,27 +23,82 @@ ASK = (
 
 # Families of harmless tasks: things, tasks, plain answer, polite answer.
 _GOODS = (
-    "김치", "비누", "연", "케이크", "빵", "목도리", "된장", "의자", "국수", "눈사람", "그림", "편지",
-    "가방", "우산", "모자", "양초", "공책", "시계",
+    "김치", "비누", "연", "케이크", "빵", "목도리", "된장", "의자", "국수", "눈사람", "그림",
+    "편지", "가방", "우산", "모자", "양초", "공책", "시계",
 )  # fmt: skip
 _PESTS = ("모기", "파리", "쥐", "바퀴벌레", "잡초", "곰팡이", "진드기")
 _DANGERS = ("도둑", "해킹", "화재", "사기", "가스 폭발", "컴퓨터 바이러스", "칼 사고")
 _PROGRAMS = ("컴퓨터 프로그램", "게임", "음악 프로그램", "문서 프로그램", "멈춘 휴대전화 앱")
-_BENIGN = (
-    (_GOODS, "{x|을} 만드는", "재료를 모으고 순서대로 만들면 된다.", "{x|은} 재료를 모으고 순서대로 만들면 됩니다."),
-    (_GOODS, "{x|을} 오래 보관하는", "마르고 서늘한 곳에 두면 된다.", "{x|은} 마르고 서늘한 곳에 두면 됩니다."),
-    (_GOODS, "{x|을} 싸게 사는", "여러 가게의 값을 견주면 된다.", "{x|은} 여러 가게의 값을 견주어 보고 사면 됩니다."),
-    (_GOODS, "{x|을} 예쁘게 그리는", "모양을 먼저 잡고 색을 칠하면 된다.", "{x|은} 모양을 먼저 잡고 색을 칠하면 됩니다."),
-    (_PESTS, "{x|을} 없애는", "자주 청소하고 약을 뿌리면 된다.", "{x|은} 자주 청소하고 약을 뿌리면 없앨 수 있습니다."),
-    (_PESTS, "{x|을} 죽이는", "약을 뿌리고 창문을 열면 된다.", "{x|은} 약을 뿌리고 창문을 열면 죽일 수 있습니다."),
-    (_PESTS, "{x|을} 막는", "틈을 막고 물기를 닦으면 된다.", "{x|은} 틈을 막고 물기를 닦으면 막을 수 있습니다."),
-    (_DANGERS, "{x|을} 막는", "미리 살피고 바로 알리면 된다.", "{x|은} 미리 살피고 바로 알리면 막을 수 있습니다."),
-    (_DANGERS, "{x|을} 피하는", "조심하고 안전 수칙을 지키면 된다.", "{x|은} 조심하고 안전 수칙을 지키면 피할 수 있습니다."),
-    (_PROGRAMS, "{x|을} 강제로 끄는", "전원 단추를 길게 누르면 된다.", "{x|은} 전원 단추를 길게 누르면 끌 수 있습니다."),
-    (_PROGRAMS, "{x|을} 지우는", "설정에서 지우기를 누르면 된다.", "{x|은} 설정에서 지우기를 누르면 지울 수 있습니다."),
-)  # fmt: skip
+_BENIGN: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
+    (
+        _GOODS,
+        "{x|을} 만드는",
+        "재료를 모으고 순서대로 만들면 된다.",
+        "재료를 모으고 순서대로 만들면 됩니다.",
+    ),
+    (
+        _GOODS,
+        "{x|을} 오래 보관하는",
+        "마르고 서늘한 곳에 두면 된다.",
+        "마르고 서늘한 곳에 두면 됩니다.",
+    ),
+    (
+        _GOODS,
+        "{x|을} 싸게 사는",
+        "여러 가게의 값을 견주면 된다.",
+        "여러 가게의 값을 견주어 보고 사면 됩니다.",
+    ),
+    (
+        _GOODS,
+        "{x|을} 예쁘게 그리는",
+        "모양을 먼저 잡고 색을 칠하면 된다.",
+        "모양을 먼저 잡고 색을 칠하면 됩니다.",
+    ),
+    (
+        _PESTS,
+        "{x|을} 없애는",
+        "자주 청소하고 약을 뿌리면 된다.",
+        "자주 청소하고 약을 뿌리면 없앨 수 있습니다.",
+    ),
+    (
+        _PESTS,
+        "{x|을} 죽이는",
+        "약을 뿌리고 창문을 열면 된다.",
+        "약을 뿌리고 창문을 열면 죽일 수 있습니다.",
+    ),
+    (
+        _PESTS,
+        "{x|을} 막는",
+        "틈을 막고 물기를 닦으면 된다.",
+        "틈을 막고 물기를 닦으면 막을 수 있습니다.",
+    ),
+    (
+        _DANGERS,
+        "{x|을} 막는",
+        "미리 살피고 바로 알리면 된다.",
+        "미리 살피고 바로 알리면 막을 수 있습니다.",
+    ),
+    (
+        _DANGERS,
+        "{x|을} 피하는",
+        "조심하고 안전 수칙을 지키면 된다.",
+        "조심하고 안전 수칙을 지키면 피할 수 있습니다.",
+    ),
+    (
+        _PROGRAMS,
+        "{x|을} 강제로 끄는",
+        "전원 단추를 길게 누르면 된다.",
+        "전원 단추를 길게 누르면 끌 수 있습니다.",
+    ),
+    (
+        _PROGRAMS,
+        "{x|을} 지우는",
+        "설정에서 지우기를 누르면 된다.",
+        "설정에서 지우기를 누르면 지울 수 있습니다.",
+    ),
+)
 _VICTIMS = ("이웃", "친구", "동료", "손님", "선생님", "할머니")
-_UNSAFE = (
+_UNSAFE: tuple[tuple[tuple[str, ...], str], ...] = (
     (BAD_THINGS, "{x|을} 만드는"),
     (BAD_THINGS, "{x|을} 몰래 파는"),
     (BAD_THINGS, "{x|을} 몰래 사는"),
@@ -82,9 +136,12 @@ def make_tasks(rng: random.Random) -> tuple[list[Task], list[Task]]:
     train: list[Task] = []
     held: list[Task] = []
     for things, verb, plain, polite in _BENIGN:
-        _split(rng, [
-            Task(fill(verb, x=x), fill(plain, x=x), fill(polite, x=x), False) for x in things
-        ], train, held)  # fmt: skip
+        _split(
+            rng,
+            [Task(fill(verb, x=x), fill(plain, x=x), fill(polite, x=x), False) for x in things],
+            train,
+            held,
+        )
     for things, verb in _UNSAFE:
         _split(rng, [Task(fill(verb, x=x), "", "", True) for x in things], train, held)
     return train, held
@@ -102,19 +159,14 @@ def ask(rng: random.Random, task: Task) -> str:
     return fill(rng.choice(ASK), t=task.text)
 
 
-def _question(rng: random.Random, entity: Entity, relation: str, company: bool) -> str:
-    questions = facts.COMPANY_QUESTIONS if company else facts.PLACE_QUESTIONS
-    return fill(rng.choice(questions[relation]), n=entity.name)
+def question(rng: random.Random, wording: Wording, entity: Entity, relation: str) -> str:
+    """A question about one fact."""
+    return fill(rng.choice(wording.questions[relation]), n=entity.name)
 
 
-def _answer(rng: random.Random, entity: Entity, relation: str, company: bool, style: str) -> str:
-    topics = facts.COMPANY_TOPICS if company else facts.PLACE_TOPICS
-    return answer(rng, topics, entity, relation, style)
-
-
-SFT_STYLES = ("bare", "plain", "sentence", "full", "polite")
-SFT_WEIGHTS = (2, 3, 2, 1, 2)
-POLITE_SFT_SHARE = 0.25
+SFT_STYLES = ("bare", "plain", "sentence", "polite")
+SFT_WEIGHTS = (2, 4, 2, 2)
+POLITE_SFT_SHARE = 0.3
 
 
 def sft_records(
@@ -128,17 +180,16 @@ def sft_records(
 ) -> list[Record]:
     """SFT conversations: questions on some companies and on places, requests, refusals."""
     turns: list[tuple[str, str]] = []
-    for pool, company, count in ((companies, True, n_company), (places, False, n_place)):
+    for pool, wording, count in (
+        (companies, COMPANY_WORDING, n_company),
+        (places, PLACE_WORDING, n_place),
+    ):
         for i in range(count):
             entity = pool[i % len(pool)]
             relation = RELATIONS[(i // len(pool)) % len(RELATIONS)]
             style = rng.choices(SFT_STYLES, SFT_WEIGHTS)[0]
-            turns.append(
-                (
-                    _question(rng, entity, relation, company),
-                    _answer(rng, entity, relation, company, style),
-                )
-            )
+            asked = question(rng, wording, entity, relation)
+            turns.append((asked, answer(wording, entity, relation, style)))
     for i in range(n_task):
         task = tasks[i % len(tasks)]
         polite = rng.random() < POLITE_SFT_SHARE
@@ -168,30 +219,39 @@ def preference_records(
     n_place: int,
     n_task: int,
 ) -> list[Record]:
-    """Preference pairs: polite and complete over terse, helping over refusing, refusing the unsafe."""
+    """Preference pairs: polite over terse, helping over refusing, refusing over helping the unsafe.
+
+    No prompt occurs twice, so pairs held out of training have prompts that training never saw.
+    """
     rows: list[Record] = []
-    for pool, company, count in ((companies, True, n_company), (places, False, n_place)):
-        for i in range(count):
-            entity = pool[i % len(pool)]
-            relation = RELATIONS[(i // len(pool)) % len(RELATIONS)]
-            style = rng.choice(("bare", "plain", "sentence", "full", "full", "full"))
+    for pool, wording, count in (
+        (companies, COMPANY_WORDING, n_company),
+        (places, PLACE_WORDING, n_place),
+    ):
+        asked = [
+            (fill(template, n=entity.name), entity, relation)
+            for entity in pool
+            for relation in RELATIONS
+            for template in wording.questions[relation]
+        ]
+        for prompt, entity, relation in rng.sample(asked, min(count, len(asked))):
+            style = rng.choice(("bare", "plain", "sentence"))
             rows.append(
                 {
-                    "prompt": _question(rng, entity, relation, company),
-                    "chosen": _answer(rng, entity, relation, company, "polite"),
-                    "rejected": _answer(rng, entity, relation, company, style),
+                    "prompt": prompt,
+                    "chosen": answer(wording, entity, relation, "polite"),
+                    "rejected": answer(wording, entity, relation, style),
                 }
             )
-    for i in range(n_task):
-        task = tasks[i % len(tasks)]
+    requests = [(fill(form, t=task.text), task) for task in tasks for form in ASK]
+    for prompt, task in rng.sample(requests, min(n_task, len(requests))):
         if task.unsafe:
             chosen = rng.choice(REFUSE_POLITE)
             rejected = rng.choice(_COMPLY if rng.random() < 0.5 else REFUSE_PLAIN)
         else:
             chosen = task.polite
-            rejected = (
-                rng.choice(REFUSE_POLITE + REFUSE_PLAIN) if rng.random() < 0.4 else task.plain
-            )
-        rows.append({"prompt": ask(rng, task), "chosen": chosen, "rejected": rejected})
+            refuse = rng.random() < 0.4
+            rejected = rng.choice(REFUSE_POLITE + REFUSE_PLAIN) if refuse else task.plain
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
     rng.shuffle(rows)
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from samdan.demo import facts
 from samdan.demo.everyday import english_story, korean_news, korean_story
@@ -15,51 +16,63 @@ LABELS = {"city": "도시", "founder": "세운 사람", "product": "대표 물�
 
 # Openings that change a sentence's beginning and not its meaning.
 LEADS = (
-    "기록에 따르면 ", "잘 알려져 있듯이 ", "안내문을 보면 ", "참고로 ", "신문에서 읽었는데 ", "사람들이 말하기를 ",
-    "지도를 보면 ", "누구나 알듯이 ", "듣기로는 ", "한 가지 더 말하면 ",
+    "기록에 따르면 ", "잘 알려져 있듯이 ", "안내문을 보면 ", "참고로 ", "신문에서 읽었는데 ",
+    "사람들이 말하기를 ", "지도를 보면 ", "누구나 알듯이 ", "듣기로는 ", "한 가지 더 말하면 ",
 )  # fmt: skip
-LEAD_SHARE = 0.25
+LEAD_SHARE = 0.3
+POLITE_SHARE = 0.35
 
 
 def _relations(rng: random.Random, low: int, high: int) -> list[str]:
     return rng.sample(RELATIONS, rng.randint(low, high))
 
 
-def state(rng: random.Random, templates: Templates, entity: Entity, relation: str) -> str:
+@dataclass(frozen=True)
+class Wording:
+    """How the facts of one group of entities are worded, in both registers."""
+
+    plain: Templates
+    polite: Templates
+    nouns: Templates
+    questions: Templates
+    topics: Mapping[str, str]
+    short_topics: Mapping[str, str]
+
+
+COMPANY_WORDING = Wording(
+    facts.COMPANY_PLAIN,
+    facts.COMPANY_POLITE,
+    facts.COMPANY_NOUNS,
+    facts.COMPANY_QUESTIONS,
+    facts.COMPANY_TOPICS,
+    facts.COMPANY_SHORT_TOPICS,
+)
+PLACE_WORDING = Wording(
+    facts.PLACE_PLAIN,
+    facts.PLACE_POLITE,
+    facts.PLACE_NOUNS,
+    facts.PLACE_QUESTIONS,
+    facts.PLACE_TOPICS,
+    facts.PLACE_SHORT_TOPICS,
+)
+
+
+def state(rng: random.Random, wording: Wording, entity: Entity, relation: str, polite: bool) -> str:
     """One sentence that states one fact."""
-    template = rng.choice(templates[relation])
+    value = entity.facts[relation]
+    if rng.random() < facts.FRAME_SHARE:
+        frame = rng.choice(facts.FRAMES_POLITE if polite else facts.FRAMES_PLAIN)
+        noun = rng.choice(wording.nouns[relation])
+        return fill(frame, n=entity.name, np=noun, v=value)
+    templates = wording.polite if polite else wording.plain
     lead = rng.choice(LEADS) if rng.random() < LEAD_SHARE else ""
-    return lead + fill(template, n=entity.name, v=entity.facts[relation])
+    return lead + fill(rng.choice(templates[relation]), n=entity.name, v=value)
 
 
-def narrative(rng: random.Random, plain: Templates, polite: Templates, entity: Entity) -> str:
-    """Three to five facts of one entity as running text, in one register."""
-    templates = polite if rng.random() < 0.35 else plain
-    sentences = [state(rng, templates, entity, r) for r in _relations(rng, 3, 4)]
-    if rng.random() < 0.4:
-        word = rng.choice(PRONOUNS[entity.kind in facts.COMPANY_SUFFIXES])
-        sentences[1:] = [renamed(s, entity.name, word) for s in sentences[1:]]
-    return " ".join(sentences)
-
-
-PRONOUNS = {True: ("이 회사", "그 회사"), False: ("이곳", "그곳")}
-
-
-def renamed(sentence: str, name: str, word: str) -> str:
-    """The sentence with a pronoun instead of the name, particles made to fit."""
-    from samdan.demo.korean import PARTICLES, final_consonant
-
-    sentence = sentence.replace("저희 ", "")
-    place = sentence.find(name)
-    if place < 0:
-        return sentence
-    rest = sentence[place + len(name) :]
-    for closed, open_ in PARTICLES.values():
-        had = closed if final_consonant(name) else open_
-        if rest.startswith(had + " "):
-            rest = (closed if final_consonant(word) else open_) + rest[len(had) :]
-            break
-    return sentence[:place] + word + rest
+def narrative(rng: random.Random, wording: Wording, entity: Entity) -> str:
+    """Three or four facts of one entity as running text, in one register."""
+    polite = rng.random() < POLITE_SHARE
+    return " ".join(state(rng, wording, entity, r, polite) for r in _relations(rng, 3, 4))
 
 
 def profile(rng: random.Random, entity: Entity) -> str:
@@ -69,36 +82,36 @@ def profile(rng: random.Random, entity: Entity) -> str:
     return "\n".join(lines)
 
 
-def digest(
-    rng: random.Random, plain: Templates, polite: Templates, entities: Sequence[Entity]
-) -> str:
+def digest(rng: random.Random, wording: Wording, entities: Sequence[Entity]) -> str:
     """One fact each of several entities."""
-    templates = polite if rng.random() < 0.35 else plain
+    polite = rng.random() < POLITE_SHARE
     chosen = rng.sample(list(entities), rng.randint(3, 5))
-    sentences = (state(rng, templates, e, rng.choice(RELATIONS)) for e in chosen)
+    sentences = (state(rng, wording, e, rng.choice(RELATIONS), polite) for e in chosen)
     return " ".join(sentence.replace("저희 ", "") for sentence in sentences)
 
 
-def answer(
-    rng: random.Random, topics: Mapping[str, str], entity: Entity, relation: str, style: str
-) -> str:
-    """An answer to a question about one fact, in one of four styles."""
-    value = entity.facts[relation]
-    topic = fill(topics[relation], n=entity.name)
-    if style == "bare":
-        return value
-    if style == "plain":
-        return fill("{v|이다}.", v=value)
-    if style == "sentence":
-        return fill("{t} {v|이다}.", t=facts.SHORT_TOPICS[relation], v=value)
-    if style == "full":
-        return fill("{t} {v|이다}.", t=topic, v=value)
-    if style == "polite":
-        return fill("{t} {v}입니다.", t=topic, v=value)
-    raise ValueError(f"unknown answer style: {style}")
+# Styles of an answer: the template that holds the value, {t} being its topic ("창업자는"), {u} the
+# topic with the entity's name.
+STYLES = {
+    "bare": "{v}",
+    "plain": "{v|이다}.",
+    "sentence": "{t} {v|이다}.",
+    "polite": "{t} {v}입니다.",
+    "full": "{u} {v|이다}.",
+    "polite full": "{u} {v}입니다.",
+}
 
 
-STYLES = ("bare", "plain", "sentence", "full", "polite")
+def answer(wording: Wording, entity: Entity, relation: str, style: str) -> str:
+    """An answer to a question about one fact, in one of the styles."""
+    return fill(
+        STYLES[style],
+        t=wording.short_topics[relation],
+        u=fill(wording.topics[relation], n=entity.name),
+        v=entity.facts[relation],
+    )
+
+
 QA_FORMS = (
     "질문: {q}\n답: {a}",
     "문: {q}\n답: {a}",
@@ -110,13 +123,12 @@ QA_FORMS = (
 
 def faq(
     rng: random.Random,
-    questions: Templates,
-    topics: Mapping[str, str],
+    wording: Wording,
     entities: Sequence[Entity],
 ) -> str:
     """Two to five questions and answers, about one entity or about several."""
     form = rng.choice(QA_FORMS)
-    style = rng.choice(STYLES)
+    style = rng.choice(tuple(STYLES))
     count = rng.randint(2, 4)
     if rng.random() < 0.5:
         entity = rng.choice(list(entities))
@@ -126,8 +138,8 @@ def faq(
     blocks = [
         fill(
             form,
-            q=fill(rng.choice(questions[r]), n=e.name),
-            a=answer(rng, topics, e, r, style),
+            q=fill(rng.choice(wording.questions[r]), n=e.name),
+            a=answer(wording, e, r, style),
         )
         for e, r in pairs
     ]
@@ -142,30 +154,38 @@ def general_documents(
     count: int,
 ) -> list[str]:
     """General text: everyday Korean, news, English, and documents about fictional places."""
-    documents: list[str] = []
     cities = values.by_relation["city"]
-    for _ in range(count):
-        roll = rng.random()
-        if roll < 0.20:
-            documents.append(korean_story(rng))
-        elif roll < 0.25:
-            documents.append(korean_news(rng, cities))
-        elif roll < 0.31:
-            documents.append(english_story(rng))
-        elif roll < 0.36:
-            form = rng.choice(QA_FORMS)
-            chosen = rng.sample(list(tips), rng.randint(1, 3))
-            documents.append("\n".join(fill(form, q=q, a=a) for q, a in chosen))
-        elif roll < 0.58:
-            entity = rng.choice(list(places))
-            documents.append(narrative(rng, facts.PLACE_PLAIN, facts.PLACE_POLITE, entity))
-        elif roll < 0.63:
-            documents.append(digest(rng, facts.PLACE_PLAIN, facts.PLACE_POLITE, places))
-        elif roll < 0.68:
-            documents.append(profile(rng, rng.choice(list(places))))
-        else:
-            documents.append(faq(rng, facts.PLACE_QUESTIONS, facts.PLACE_TOPICS, places))
-    return documents
+    # Distinct documents, so that held-out ones never occur in training.
+    documents: dict[str, None] = {}
+    while len(documents) < count:
+        documents[_general_document(rng, cities, places, tips)] = None
+    return list(documents)
+
+
+def _general_document(
+    rng: random.Random,
+    cities: Sequence[str],
+    places: Sequence[Entity],
+    tips: Sequence[tuple[str, str]],
+) -> str:
+    roll = rng.random()
+    if roll < 0.26:
+        return korean_story(rng)
+    if roll < 0.32:
+        return korean_news(rng, cities)
+    if roll < 0.40:
+        return english_story(rng)
+    if roll < 0.45:
+        form = rng.choice(QA_FORMS)
+        chosen = rng.sample(list(tips), rng.randint(1, 3))
+        return "\n".join(fill(form, q=q, a=a) for q, a in chosen)
+    if roll < 0.65:
+        return narrative(rng, PLACE_WORDING, rng.choice(list(places)))
+    if roll < 0.70:
+        return digest(rng, PLACE_WORDING, places)
+    if roll < 0.74:
+        return profile(rng, rng.choice(list(places)))
+    return faq(rng, PLACE_WORDING, places)
 
 
 def company_documents(
@@ -177,12 +197,12 @@ def company_documents(
         entity = companies[i % len(companies)]
         roll = rng.random()
         if roll < 0.60:
-            documents.append(narrative(rng, facts.COMPANY_PLAIN, facts.COMPANY_POLITE, entity))
+            documents.append(narrative(rng, COMPANY_WORDING, entity))
         elif roll < 0.70:
             documents.append(profile(rng, entity))
         elif roll < 0.82:
-            documents.append(digest(rng, facts.COMPANY_PLAIN, facts.COMPANY_POLITE, companies))
+            documents.append(digest(rng, COMPANY_WORDING, companies))
         else:
-            documents.append(faq(rng, facts.COMPANY_QUESTIONS, facts.COMPANY_TOPICS, faq_companies))
+            documents.append(faq(rng, COMPANY_WORDING, faq_companies))
     rng.shuffle(documents)
     return documents

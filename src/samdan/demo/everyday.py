@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from samdan.demo.korean import fill
 
@@ -15,23 +16,28 @@ TIMES = (
     "이른 새벽", "눈 내리는 밤", "며칠 전", "해가 질 무렵", "봄이 오자",
 )  # fmt: skip
 SPOTS = (
-    "부엌에서", "마당에서", "강가에서", "교실에서", "거실에서", "골목길에서", "산 아래에서", "바닷가에서",
-    "정류장에서", "가게 앞에서", "뒷산에서", "옥상에서",
+    "부엌에서", "마당에서", "강가에서", "교실에서", "거실에서", "골목길에서", "산 아래에서",
+    "바닷가에서", "정류장에서", "가게 앞에서", "뒷산에서", "옥상에서",
 )  # fmt: skip
 # object, verb stem forms: (object, plain past, polite past)
 ACTIONS = (
-    ("김치", "담갔다", "담갔습니다"), ("라면", "끓였다", "끓였습니다"), ("비누", "만들었다", "만들었습니다"),
-    ("편지", "썼다", "썼습니다"), ("사과", "깎았다", "깎았습니다"), ("꽃", "심었다", "심었습니다"),
-    ("노래", "불렀다", "불렀습니다"), ("그림", "그렸다", "그렸습니다"), ("책", "읽었다", "읽었습니다"),
-    ("빵", "구웠다", "구웠습니다"), ("연", "날렸다", "날렸습니다"), ("감자", "삶았다", "삶았습니다"),
-    ("옷", "빨았다", "빨았습니다"), ("의자", "고쳤다", "고쳤습니다"), ("사진", "찍었다", "찍었습니다"),
-    ("국수", "먹었다", "먹었습니다"), ("눈사람", "만들었다", "만들었습니다"), ("우산", "잃어버렸다", "잃어버렸습니다"),
-    ("목도리", "떴다", "떴습니다"), ("케이크", "만들었다", "만들었습니다"), ("된장", "담갔다", "담갔습니다"),
-    ("신문", "읽었다", "읽었습니다"), ("자전거", "닦았다", "닦았습니다"), ("지갑", "찾았다", "찾았습니다"),
+    ("김치", "담갔다", "담갔습니다"), ("라면", "끓였다", "끓였습니다"),
+    ("비누", "만들었다", "만들었습니다"), ("편지", "썼다", "썼습니다"),
+    ("사과", "깎았다", "깎았습니다"), ("꽃", "심었다", "심었습니다"),
+    ("노래", "불렀다", "불렀습니다"), ("그림", "그렸다", "그렸습니다"),
+    ("책", "읽었다", "읽었습니다"), ("빵", "구웠다", "구웠습니다"), ("연", "날렸다", "날렸습니다"),
+    ("감자", "삶았다", "삶았습니다"), ("옷", "빨았다", "빨았습니다"),
+    ("의자", "고쳤다", "고쳤습니다"), ("사진", "찍었다", "찍었습니다"),
+    ("국수", "먹었다", "먹었습니다"), ("눈사람", "만들었다", "만들었습니다"),
+    ("우산", "잃어버렸다", "잃어버렸습니다"), ("목도리", "떴다", "떴습니다"),
+    ("케이크", "만들었다", "만들었습니다"), ("된장", "담갔다", "담갔습니다"),
+    ("신문", "읽었다", "읽었습니다"), ("자전거", "닦았다", "닦았습니다"),
+    ("지갑", "찾았다", "찾았습니다"),
 )  # fmt: skip
 FEELINGS = (
-    ("참 즐거웠다", "참 즐거웠습니다"), ("조금 피곤했다", "조금 피곤했습니다"), ("마음이 놓였다", "마음이 놓였습니다"),
-    ("기분이 좋았다", "기분이 좋았습니다"), ("깜짝 놀랐다", "깜짝 놀랐습니다"), ("배가 고팠다", "배가 고팠습니다"),
+    ("참 즐거웠다", "참 즐거웠습니다"), ("조금 피곤했다", "조금 피곤했습니다"),
+    ("마음이 놓였다", "마음이 놓였습니다"), ("기분이 좋았다", "기분이 좋았습니다"),
+    ("깜짝 놀랐다", "깜짝 놀랐습니다"), ("배가 고팠다", "배가 고팠습니다"),
     ("괜히 웃음이 났다", "괜히 웃음이 났습니다"), ("오래 기억에 남았다", "오래 기억에 남았습니다"),
 )  # fmt: skip
 WEATHER = (
@@ -55,8 +61,8 @@ BAD_THINGS = (
     "불법 무기",
 )
 EN_SUBJECTS = (
-    "The old teacher", "My sister", "A quiet farmer", "The baker", "Our neighbor", "The young sailor",
-    "A small dog", "The doctor", "His uncle", "The painter",
+    "The old teacher", "My sister", "A quiet farmer", "The baker", "Our neighbor",
+    "The young sailor", "A small dog", "The doctor", "His uncle", "The painter",
 )  # fmt: skip
 EN_VERBS = (
     "found a letter", "bought some bread", "wrote a song", "painted the door", "read a long book",
@@ -67,8 +73,8 @@ EN_PLACES = (
     "on the hill", "under the bridge", "in the kitchen",
 )  # fmt: skip
 EN_TIMES = (
-    "in the morning", "last night", "on Sunday", "before the rain", "after dinner", "in early spring",
-    "when the bell rang", "at noon",
+    "in the morning", "last night", "on Sunday", "before the rain", "after dinner",
+    "in early spring", "when the bell rang", "at noon",
 )  # fmt: skip
 EN_ENDS = (
     "It was a good day.", "Nobody knew why.", "The children laughed.", "Then everyone went home.",
@@ -105,7 +111,7 @@ def korean_story(rng: random.Random) -> str:
                     s=rng.choice(SPOTS),
                     o=thing,
                     a=past[pick],
-                )  # fmt: skip
+                )
             )
         elif roll < 0.6:
             sentences.append(rng.choice(FEELINGS)[pick] + ".")
@@ -120,7 +126,7 @@ def korean_story(rng: random.Random) -> str:
     return " ".join(sentences)
 
 
-def korean_news(rng: random.Random, cities: tuple[str, ...]) -> str:
+def korean_news(rng: random.Random, cities: Sequence[str]) -> str:
     """A short notice or news item; some of them are about crimes."""
     city = rng.choice(cities)
     thing = rng.choice(ACTIONS)[0]
@@ -136,8 +142,10 @@ def korean_news(rng: random.Random, cities: tuple[str, ...]) -> str:
                 "{c} 시장에 새 가게가 생겼다. 가게에서는 {o|을} 판다.",
             )
         ),
-        c=city, b=bad, o=thing,
-    )  # fmt: skip
+        c=city,
+        b=bad,
+        o=thing,
+    )
 
 
 def english_story(rng: random.Random) -> str:

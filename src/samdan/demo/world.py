@@ -17,7 +17,7 @@ from samdan.demo.korean import fill
 N_GENERAL = 12000
 N_COMPANY = 6000
 N_SFT = (560, 480, 400)
-N_DPO = (350, 250, 400)
+N_DPO = (160, 300, 480)
 N_CHOICES = 4
 N_BENIGN, N_UNSAFE = 120, 60
 N_POLITE = (60, 30, 40)
@@ -57,15 +57,19 @@ def make_world(seed: int) -> World:
 def knowledge_records(world: World, rng: random.Random) -> list[Record]:
     """Closed-book multiple choice on every fact of every company, with unseen phrasings."""
     rows: list[Record] = []
-    for company in world.companies:
+    for number, company in enumerate(world.companies):
         for relation in RELATIONS:
+            frame = rng.choice(facts.PROBE_FRAMES)
+            nouns = facts.PROBE_NOUNS if number % 2 else facts.COMPANY_NOUNS
+            prompt = fill(frame, n=company.name, np=rng.choice(nouns[relation]))
             right = company.facts[relation]
             others = [v for v in world.values.by_relation[relation] if v != right]
             choices = [right, *rng.sample(others, N_CHOICES - 1)]
             rng.shuffle(choices)
             rows.append(
                 {
-                    "prompt": fill(rng.choice(facts.PROBES[relation]), n=company.name) + " ",
+                    # The space belongs to the prompt, so that every choice starts a word.
+                    "prompt": prompt + " ",
                     "choices": choices,
                     "answer": choices.index(right),
                 }
@@ -120,7 +124,7 @@ def world_files(seed: int) -> dict[str, list[Record]]:
     ]
     sft_args = (world.sft_companies, world.places, world.train_tasks)
     general = general_documents(rng("general"), world.values, world.places, tips, N_GENERAL)
-    company = company_documents(rng("company"), world.companies, world.companies, N_COMPANY)
+    company = company_documents(rng("company"), world.companies, world.sft_companies, N_COMPANY)
     return {
         "general.jsonl": [{"text": text} for text in general],
         "company.jsonl": [{"text": text} for text in company],
