@@ -69,8 +69,8 @@ class Source(Spec):
 class HeldOut(Spec):
     """Which records are kept from training, for measuring.
 
-    Chosen by a hash of their content and nothing else, so that stages and sources that share a record
-    agree about it.
+    Chosen by a hash of their content and nothing else, so that stages and sources that share a
+    record agree about it.
     """
 
     share: Share = 0.02

@@ -55,7 +55,7 @@ class Exact(Spec):
     chat: bool = True
     max_new_tokens: Count = 64
     strip: tuple[str, ...] = ()
-    """Regular expressions of what does not count, each removed once, in order: ``(입니다|이다)$``."""
+    """Regular expressions of what does not count, each removed once: ``(입니다|이다)$``."""
 
     @field_validator("strip")
     @classmethod

@@ -21,7 +21,7 @@ _SPLIT = (
 )
 
 
-# What follows a Korean noun, longest first. Split off, a noun is the same token whatever follows it:
+# What follows a Korean noun, longest first. Split off, a noun is the same token whatever follows:
 # a tiny model need not learn that 부산이다, 부산에 and 부산은 name one city.
 _PARTICLES = (
     "에서는 에서 에는 으로 입니다 이었다 였다 이라고 이다 은 는 이 가 을 를 의 에 로 과 와 다"
