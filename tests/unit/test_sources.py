@@ -239,7 +239,7 @@ def test_every_bad_line_is_a_drop_and_loses_no_other(tmp_path: Path) -> None:
         ("x.jsonl", b"", "empty_file"),
         ("x.jsonl", b"\n \n", "empty_file"),
         ("x.jsonl.gz", b"", "empty_file"),
-        ("x.jsonl.gz", gzip.compress(b""), "empty_file"),
+        ("x.jsonl.gz", gzip.compress(b"", mtime=0), "empty_file"),
         ("x.jsonl.gz", b'{"text": "plain"}\n', "broken_gzip"),
         ("x.parquet", b"", "broken_parquet"),
         ("x.parquet", b"PAR1 this is none PAR1", "broken_parquet"),

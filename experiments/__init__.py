@@ -1,0 +1,1 @@
+"""The claims behind the defaults, each a recipe and a table."""
