@@ -14,6 +14,7 @@ import typer
 
 from samdan import __version__
 from samdan.records import SamdanError
+from samdan.run.status import printable
 
 EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
 app = typer.Typer(
@@ -129,13 +130,13 @@ def check(recipe: RecipePath, set_: Set = None) -> None:
     found = look(loaded)
     for where, text in found.shown:
         print(f"  {where}  (trained between ⟦ and ⟧)")
-        print("    " + _printable(text).replace("\n", "\n    "))
+        print("    " + printable(text).replace("\n", "\n    "))
     for line in found.fine:
-        print(f"ok          {_printable(line)}")
+        print(f"ok          {printable(line)}")
     for line in found.unverified:
-        print(f"unverified  {_printable(line)}")
+        print(f"unverified  {printable(line)}")
     for line in found.problems:
-        print(f"wrong       {_printable(line)}", file=sys.stderr)
+        print(f"wrong       {printable(line)}", file=sys.stderr)
     if found.problems:
         raise typer.Exit(1)
     print(
@@ -168,19 +169,9 @@ def status(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Where a run stands: works while it is going on, from another terminal."""
-    from samdan.run.status import status_of
+    from samdan.run.status import shown
 
-    print(
-        json.dumps(status_of(run_dir), ensure_ascii=False, indent=1)
-        if json_
-        else _told(status_of(run_dir))
-    )
-
-
-def _told(state: dict[str, Any]) -> str:
-    from samdan.run.status import as_text
-
-    return _printable(as_text(state))
+    print(shown(run_dir, json_))
 
 
 @app.command(epilog="Example: `samdan report runs/first`")
@@ -188,8 +179,7 @@ def report(run_dir: RunPath) -> None:
     """Writes report.html and report.json again and prints a summary."""
     from samdan.run.status import again
 
-    print(_printable(again(run_dir)))
-    print(f"{run_dir / 'report.html'}")
+    print(again(run_dir))
 
 
 @app.command(name="eval", epilog="Example: `samdan eval runs/first/dpo/model --tasks tasks.yaml`")
@@ -240,7 +230,7 @@ def chat(
         if not line.strip():
             continue
         for name, answer in loaded.ask(line.strip()):
-            print(f"[{name}] {_printable(answer)}" if len(models) > 1 else _printable(answer))
+            print(f"[{name}] {printable(answer)}" if len(models) > 1 else printable(answer))
 
 
 @app.command(epilog="Example: `samdan schema > samdan.schema.json`")
@@ -255,7 +245,7 @@ def _summary(folder: Path) -> None:
     from samdan.report import summary
 
     found = json.loads((folder / "report.json").read_text("utf-8"))
-    print(_printable(summary(found)))
+    print(printable(summary(found)))
     print(f"report: {folder / 'report.html'}")
 
 
@@ -276,13 +266,6 @@ def _terminal() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]
 
     with Terminal() as terminal:
         yield terminal.say, terminal.progress
-
-
-def _printable(text: str) -> str:
-    """Text from data without control characters that a terminal would obey."""
-    return "".join(
-        char if char in "\n\t" or char.isprintable() else f"\\x{ord(char):02x}" for char in text
-    )
 
 
 if __name__ == "__main__":

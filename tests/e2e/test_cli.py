@@ -35,7 +35,7 @@ def test_quick_commands_take_less_than_03_seconds(
 
     More where other programs share the cores, by their number: they slow each other down.
     """
-    arguments = ["-m", "samdan.cli", command, *([str(reference)] if command != "--help" else [])]
+    arguments = ["-m", "samdan", command, *([str(reference)] if command != "--help" else [])]
     compiled = tmp_path_factory.getbasetemp() / "byte-code"
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(compiled), "PYTHONDONTWRITEBYTECODE": ""}
     others = os.getloadavg()[0] / (os.cpu_count() or 1)

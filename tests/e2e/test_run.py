@@ -356,7 +356,6 @@ def test_the_python_functions_do_what_the_commands_do(
     assert found["knowledge/accuracy"]["value"] == pytest.approx(measured["after"])
 
 
-@pytest.mark.xfail(reason="the modules samdan.plan and samdan.run hide the functions", strict=True)
 def test_the_package_offers_the_functions_by_name(recipe: Path) -> None:
     """The example of the package's own documentation."""
     loaded = samdan_package.load_recipe(recipe)

@@ -303,10 +303,15 @@ def test_a_document_is_held_out_in_every_stage_that_reads_it_and_moves_with_the_
     assert first != third
 
 
-def test_the_number_held_out_is_capped(tmp_path: Path) -> None:
+def test_the_share_alone_decides_what_is_held_out(tmp_path: Path) -> None:
+    """Not the size of the source: else two sources would disagree about a document they share."""
     rows = [{"text": f"문서 {i}의 본문"} for i in range(400)]
-    manifest = prepare(tmp_path, tiny.cpt(heldout=HeldOut(share=0.5, max_records=20)), rows)
-    assert 8 <= manifest["records_heldout"] <= 34
+    half = tiny.cpt(heldout=HeldOut(share=0.5, max_records=20))
+    prepare(tmp_path / "all", half, rows)
+    prepare(tmp_path / "few", half, rows[:50])
+    held = texts(tmp_path / "all" / "out" / "heldout")
+    assert 150 < len(held) < 250
+    assert texts(tmp_path / "few" / "out" / "heldout") <= held
 
 
 def test_answers_are_dropped_whole_when_too_long_and_documents_never(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def execute(
     Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
     """
     parallel.start()
-    ledger = Ledger(folder)
+    ledger = Ledger(folder, writes=parallel.is_main())
     if parallel.is_main():
         ledger.lock()
     parallel.barrier()

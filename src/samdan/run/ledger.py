@@ -35,8 +35,10 @@ class Done:
 class Ledger:
     """Reads and writes one run directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        """``writes``: False in all processes but the main one, where recording does nothing."""
         self.folder = folder
+        self._writes = writes
         self._lock: Any = None
         self._metrics: Any = None
 
@@ -117,6 +119,8 @@ class Ledger:
     # -- events ----------------------------------------------------------------------------------
     def record(self, event: str, **fields: Any) -> None:
         """Appends an event and makes sure that it is on disk."""
+        if not self._writes:
+            return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps(
             {"time": now, "event": event, **clean(fields)}, ensure_ascii=False, default=str
@@ -146,6 +150,8 @@ class Ledger:
 
     # -- metrics ---------------------------------------------------------------------------------
     def add_metrics(self, step_name: str, stage: str, metrics: Metrics) -> None:
+        if not self._writes:
+            return
         if self._metrics is None:
             needs_newline = _lacks_newline(self.metrics_file)
             self._metrics = self.metrics_file.open("a", encoding="utf-8")
@@ -169,6 +175,8 @@ class Ledger:
 
     def cut_metrics(self, stage: str, after: int) -> None:
         """Forgets a stage's metrics behind a step: they will be measured again."""
+        if not self._writes:
+            return
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None

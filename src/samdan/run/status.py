@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ def status_of(folder: Path) -> dict[str, Any]:
     }
 
 
+def shown(folder: Path, as_json: bool) -> str:
+    """What ``samdan status`` prints."""
+    state = status_of(folder)
+    if as_json:
+        return json.dumps(state, ensure_ascii=False, indent=1)
+    return printable(as_text(state))
+
+
+def printable(text: str) -> str:
+    """Text from data without control characters that a terminal would obey."""
+    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def as_text(state: dict[str, Any]) -> str:
     lines = [
         f"{state['run']}: {state['status']}",
@@ -56,19 +70,20 @@ def as_text(state: dict[str, Any]) -> str:
 
 
 def again(folder: Path) -> str:
-    """Renders report.json anew as report.html, and returns the summary."""
+    """Brings report.html up to date and returns what ``samdan report`` prints."""
     from samdan.report import render, summary
 
     ledger = _existing(folder)
-    report = read_json(folder / "report.json")
+    page, data = folder / "report.html", folder / "report.json"
+    report = read_json(data)
     if not report or _is_held(folder):
         from samdan.run.loading import load_recipe
         from samdan.run.reporting import write_report
 
         report = write_report(ledger, load_recipe(ledger.recipe_file))
-    else:
-        (folder / "report.html").write_text(render(report), "utf-8")
-    return summary(report)
+    elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
+        page.write_text(render(report), "utf-8")
+    return f"{printable(summary(report))}\n{page}"
 
 
 def _existing(folder: Path) -> Ledger:

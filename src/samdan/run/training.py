@@ -111,6 +111,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
     scorer.bf16 = progress.chosen["precision"] == "bf16"
     run.ledger.cut_metrics(stage.name, progress.step)
+    parallel.barrier()  # every process reads the same history
     run.ledger.record("chosen", step=f"{stage.name}/train", **progress.chosen)
     steps = Steps(
         training_data(run, stage),

@@ -1,0 +1,43 @@
+"""Where the ``samdan`` command begins.
+
+``status`` and ``report`` are asked often and must answer at once: they are answered here, without
+loading the command-line library, when they are called in their plain form.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Runs the command."""
+    if not _answered(sys.argv[1:]):
+        from samdan.cli import main as full
+
+        full()
+
+
+def _answered(arguments: list[str]) -> bool:
+    plain = [a for a in arguments if a != "--json"]
+    if len(plain) != 2 or plain[0] not in ("status", "report") or plain[1].startswith("-"):
+        return False
+    as_json = "--json" in arguments
+    if as_json and plain[0] == "report":
+        return False
+    from samdan.records import SamdanError
+    from samdan.run.status import again, shown
+
+    try:
+        folder = Path(plain[1])
+        print(shown(folder, as_json) if plain[0] == "status" else again(folder))
+    except SamdanError as error:
+        print(f"samdan: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:
+        pass
+    return True
+
+
+if __name__ == "__main__":
+    main()
