@@ -222,7 +222,15 @@ def parse(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def schema() -> dict[str, Any]:
     """JSON schema of the recipe, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_RECIPE.json_schema()}
+    found: dict[str, Any] = _any_of(_RECIPE.json_schema())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _any_of(node: Any) -> Any:
+    """With ``oneOf`` a stage whose name implies its ``kind`` would match several, and so none."""
+    if isinstance(node, dict):
+        return {"anyOf" if key == "oneOf" else key: _any_of(value) for key, value in node.items()}
+    return [_any_of(value) for value in node] if isinstance(node, list) else node
 
 
 def with_paths(recipe: Recipe, resolve: Callable[[str, bool], str]) -> Recipe:
