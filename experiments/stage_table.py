@@ -1,6 +1,8 @@
 """Prints what every stage of a run gained and cost, as a Markdown table.
 
-python -m experiments.stage_table runs/real-small
+python -m experiments.stage_table runs/real-small [SUMMARY.json]
+
+With a second argument also writes report.json there, without curves, events and the recipe's text.
 """
 
 from __future__ import annotations
@@ -19,6 +21,17 @@ def main() -> None:
         for name, row in stage["metrics"].items():
             if not name.endswith("/perplexity"):
                 print(_row(stage, name, row))
+    if len(sys.argv) > 2:
+        Path(sys.argv[2]).write_text(
+            json.dumps(_summary(report), ensure_ascii=False, indent=1) + "\n"
+        )
+
+
+def _summary(report: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in report.items() if k not in ("recipe", "events", "lineage")}
+    left_out = ("curve", "heldout_curve")
+    kept["stages"] = [{k: v for k, v in s.items() if k not in left_out} for s in report["stages"]]
+    return kept
 
 
 def _row(stage: dict[str, Any], name: str, row: dict[str, Any]) -> str:
