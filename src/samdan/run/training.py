@@ -108,6 +108,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     progress = _begin(stage, step_identity, model)
     if found is not None:
         progress = load_checkpoint(found, model, optimizer)
+        _same_processes(progress, stage)
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
     scorer.bf16 = progress.chosen["precision"] == "bf16"
     run.ledger.cut_metrics(stage.name, progress.step)
@@ -121,6 +122,16 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         parallel.world_size(),
     )
     return Training(run, stage, chat, scorer, optimizer, steps, progress)
+
+
+def _same_processes(progress: Progress, stage: AnyStage) -> None:
+    """The effective batch counts processes: with another number, steps would hold other records."""
+    begun = int(progress.chosen["world_size"])
+    if begun != parallel.world_size():
+        raise EnvironmentFailure(
+            f"{stage.name}: was begun with {begun} processes and cannot go on with "
+            f"{parallel.world_size()}; start it with {begun}, or remove its checkpoints to begin again"
+        )
 
 
 def _begin(stage: AnyStage, step_identity: str, model: Any) -> Progress:
