@@ -130,7 +130,7 @@ def _same_processes(progress: Progress, stage: AnyStage) -> None:
     if begun != parallel.world_size():
         raise EnvironmentFailure(
             f"{stage.name}: was begun with {begun} processes and cannot go on with "
-            f"{parallel.world_size()}; start it with {begun}, or remove its checkpoints to begin again"
+            f"{parallel.world_size()}; start it with {begun}, or remove its checkpoints"
         )
 
 
