@@ -53,7 +53,7 @@ class Measuring:
 def evaluate(run: Run, step: Step) -> Result:
     """Every held-out set and every task on the model of a stage, or of the base."""
     stage = None if step.stage == "base" else step.stage
-    outputs = {name: done.output for name, done in run.ledger.done().items()}
+    outputs = run.ledger.outputs()
     measuring = Measuring(run, stage, outputs[step.reads[0]])
     results: list[dict[str, Any]] = []
     items: dict[str, Any] = {}

@@ -104,8 +104,7 @@ def _begin(run: Run) -> None:
 
 def _do(run: Run, step: Step) -> None:
     done = run.ledger.done()
-    outputs = {name: entry.output for name, entry in done.items()}
-    parts = components(step, outputs, run.recipe.seed)
+    parts = components(step, run.ledger.outputs(), run.recipe.seed)
     before = done.get(step.name)
     reason = why_stale(parts, before.components if before else None)
     if reason is None and before is not None and _is_there(run, step):

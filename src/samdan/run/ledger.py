@@ -148,6 +148,10 @@ class Ledger:
                 )
         return found
 
+    def outputs(self) -> dict[str, str]:
+        """The hash of what every finished step made."""
+        return {name: entry.output for name, entry in self.done().items()}
+
     # -- metrics ---------------------------------------------------------------------------------
     def add_metrics(self, step_name: str, stage: str, metrics: Metrics) -> None:
         if not self._writes:

@@ -51,7 +51,7 @@ def step_states(
 ) -> list[tuple[Step, str | None]]:
     """Every step and why it has to be done; None when it is done."""
     done = ledger.done()
-    outputs = {name: entry.output for name, entry in done.items()}
+    outputs = ledger.outputs()
     stale: set[str] = set()
     states: list[tuple[Step, str | None]] = []
     for step in planned:

@@ -76,7 +76,7 @@ class Training:
 def train(run: Run, step: Step) -> Result:
     """Trains the stage from its parent's model, or goes on from the last good checkpoint."""
     stage = run.stage(step.stage)
-    outputs = {name: done.output for name, done in run.ledger.done().items()}
+    outputs = run.ledger.outputs()
     training = _assemble(run, stage, identity(components(step, outputs, run.recipe.seed)))
     verdicts: dict[str, Verdict] = {}
     for metrics in _watched(training, verdicts):
