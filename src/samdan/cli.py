@@ -242,7 +242,12 @@ def schema() -> None:
 
 
 def _summary(folder: Path) -> None:
+    """What the report says, told once: the other processes may find it half written."""
     from samdan.report import summary
+    from samdan.train import parallel
+
+    if not parallel.is_main():
+        return
 
     found = json.loads((folder / "report.json").read_text("utf-8"))
     print(printable(summary(found)))

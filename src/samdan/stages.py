@@ -126,6 +126,8 @@ class Stage(Spec):
     """``adamw_8bit`` needs bitsandbytes; ``adamw_offload`` keeps the states in host memory."""
     max_length: Count
     logging_steps: Count
+    """Where there is no terminal, a line with the mean loss since the last one every so many steps;
+    ``metrics.jsonl`` holds every step."""
     save_steps: Count
     eval_steps: Count
     save_total_limit: Count = 2

@@ -223,6 +223,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that whoever reads it meanwhile finds the old one or the new one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(text, "utf-8")
+    draft.replace(path)
+
+
 def clean(value: Any) -> Any:
     """The value with what JSON cannot say (NaN, infinities) as null."""
     if isinstance(value, float):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samdan.records import DataError
-from samdan.run.ledger import Ledger, last_status, read_json
+from samdan.run.ledger import Ledger, last_status, read_json, write_text
 
 
 def status_of(folder: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def again(folder: Path) -> str:
 
         report = write_report(ledger, load_recipe(ledger.recipe_file))
     elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
-        page.write_text(render(report), "utf-8")
+        write_text(page, render(report))
     return f"{printable(summary(report))}\n{page}"
 
 
