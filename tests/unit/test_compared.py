@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samdan.lm.shards import write_json
+from samdan.lm.files import write_json
 from samdan.recipe import Recipe, parse
 from samdan.records import DataError
 from samdan.run.context import Run, Signals

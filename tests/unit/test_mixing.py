@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tiny
+from samdan.data.clean import clean_source
+from samdan.data.copies import find_copies
 from samdan.data.mixing import Mixed, check_accounts, mix, shares
 from samdan.data.prepare import prepare_source
 from samdan.lm.batch import collate
@@ -249,7 +251,11 @@ def prepare(folder: Path, stage: Stage, rows: Sequence[Any], seed: int = 0) -> d
     folder.mkdir(parents=True, exist_ok=True)
     path = write_rows(folder / "rows.jsonl", rows)
     source = stage.data[0].model_copy(update={"path": str(path)})
-    return prepare_source(stage, source, tiny.chat(), seed, folder / "out")  # type: ignore[arg-type]
+    out = folder / "out"
+    clean_source(stage, source, out / "clean")  # type: ignore[arg-type]
+    find_copies({"rows": out / "clean"}, out / "copies")
+    copies = np.load(out / "copies" / "rows.npy")
+    return prepare_source(stage, source, tiny.chat(), seed, out, copies)  # type: ignore[arg-type]
 
 
 def texts(folder: Path) -> set[str]:
@@ -334,8 +340,8 @@ def test_too_many_bad_rows_stop_the_step_and_say_where_to_look(tmp_path: Path) -
     rows += ["{broken", {"other": 1}]
     with pytest.raises(DataError, match=r"2 of 22 rows are bad.*quarantine\.jsonl") as raised:
         prepare(tmp_path, tiny.cpt(heldout=HeldOut(share=0.0)), rows)
-    assert str(tmp_path / "out" / "quarantine.jsonl") in str(raised.value)
-    lines = (tmp_path / "out" / "quarantine.jsonl").read_text("utf-8").splitlines()
+    assert str(tmp_path / "out" / "clean" / "quarantine.jsonl") in str(raised.value)
+    lines = (tmp_path / "out" / "clean" / "quarantine.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["where"] for line in lines] == [
         f"{tmp_path / 'rows.jsonl'}:21",
         f"{tmp_path / 'rows.jsonl'}:22",

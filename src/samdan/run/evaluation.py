@@ -13,7 +13,8 @@ from typing import Any
 from samdan.evals.generate import greedy
 from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
 from samdan.evals.stats import compare
-from samdan.lm.shards import Shard, write_json
+from samdan.lm.files import write_json
+from samdan.lm.shards import Shard
 from samdan.plan import Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict

@@ -64,8 +64,14 @@ class Ledger:
     def source(self, stage: str, label: str) -> Path:
         return self.folder / stage / "data" / label
 
+    def clean(self, stage: str, label: str) -> Path:
+        return self.source(stage, label) / "clean"
+
+    def copies(self, stage: str) -> Path:
+        return self.folder / stage / "copies"
+
     def index(self, stage: str) -> Path:
-        return self.folder / stage / "data" / "index"
+        return self.folder / stage / "index"
 
     def manifest(self, stage: str) -> Path:
         return self.folder / stage / "data" / "manifest.json"
@@ -221,13 +227,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that whoever reads it meanwhile finds the old one or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text, "utf-8")
-    draft.replace(path)
 
 
 def clean(value: Any) -> Any:

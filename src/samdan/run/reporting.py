@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from samdan import __version__
+from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import render
-from samdan.run.ledger import Done, Ledger, clean, last_status, read_json, write_text
+from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
 SETTINGS = (

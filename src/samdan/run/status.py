@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from samdan.lm.files import write_text
 from samdan.records import DataError
-from samdan.run.ledger import Ledger, last_status, read_json, write_text
+from samdan.run.ledger import Ledger, last_status, read_json
 
 
 def status_of(folder: Path) -> dict[str, Any]:
