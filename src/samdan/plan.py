@@ -22,6 +22,7 @@ VERSION = 1
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
     "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
+    "replay_share", "anneal",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")
@@ -176,7 +177,7 @@ def _clean_steps(stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]
     cleaned = []
     for source in stage.data:
         fields: dict[str, Any] = {key: dumped[key] for key in _CLEANING}
-        fields |= source.model_dump(mode="json", exclude={"weight", "role", "path"})
+        fields |= source.model_dump(mode="json", exclude={"weight", "epochs", "role", "path"})
         fields["files"] = fingerprints.get(_location(source))
         name = clean_step(stage, source)
         cleaned.append(Step(name, "clean", stage.name, (), fields, source.label))
@@ -198,12 +199,13 @@ def _data_steps(stage: AnyStage) -> list[Step]:
         for source in stage.data
     ]
     mixing = {
-        "weights": {s.label: [s.role, s.weight] for s in stage.data},
+        "weights": {s.label: [s.role, s.weight, s.epochs] for s in stage.data},
+        "anneal": stage.anneal.model_dump(mode="json") if stage.anneal else None,
         "num_train_epochs": stage.num_train_epochs,
         "max_steps": stage.max_steps,
         "max_length": stage.max_length,
         "units_per_step": stage.units_per_step,
-        "replay_share": getattr(stage, "replay_share", None),
+        "replay_share": stage.replay,
     }
     reads = tuple(step.name for step in prepares)
     return [*prepares, Step(f"{stage.name}/mix", "mix", stage.name, reads, mixing)]
