@@ -36,7 +36,8 @@ from samdan.tasks import Task
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
-    "Recipe", "ScratchBase", "SftStage", "Source", "Stage", "gates_of", "parse", "schema", "with_paths",
+    "Recipe", "ScratchBase", "SftStage", "Source", "Stage", "gates_of", "parse", "schema",
+    "with_paths",
 ]  # fmt: skip
 
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
