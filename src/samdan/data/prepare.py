@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from samdan.data.formats import records
+from samdan.data.views import needs_morphemes, view_of
+from samdan.filters import KINDS
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.shards import ShardWriter, write_json
@@ -26,17 +28,7 @@ UNKNOWN_LOSS = ("broken_gzip", "broken_parquet")
 QUARANTINED = 1000  # bad rows kept for a person to look at; all are counted
 ENCODE_TOGETHER = 512
 # Reasons for which a row is left out on purpose; every other reason is a bad row.
-CHOSEN_REASONS = frozenset(
-    [
-        "duplicate",
-        "heldout",
-        "too_short",
-        "too_long",
-        "hangul_share",
-        "repeated_lines",
-        "over_max_length",
-    ]
-)
+CHOSEN_REASONS = frozenset(["duplicate", "heldout", "over_max_length"]) | KINDS
 
 
 def prepare_source(
@@ -112,12 +104,14 @@ def _kept(
     stage: AnyStage, source: Source, drops: Counter[str], quarantine: TextIO, notes: Counter[str]
 ) -> Iterator[Record]:
     seen: set[bytes] = set()
+    morphemes = needs_morphemes(source.filters)
     for record in records(stage.kind, source, notes):
         if isinstance(record, Drop):
             _drop(record, drops, quarantine)
             continue
         if isinstance(record, Document):
-            rejected = next((drop for f in source.filters if (drop := f(record))), None)
+            view = view_of(record.text, morphemes)
+            rejected = next((drop for f in source.filters if (drop := f(record, view))), None)
             if rejected is not None:
                 drops[rejected.reason] += 1
                 continue
