@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from samdan.filters import Filter
+from samdan.filters import Filters
 from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
 from samdan.spec import Count, NonNegative, Positive, Share, Spec
 
@@ -45,8 +45,8 @@ class Source(Spec):
     ] = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
-    filters: tuple[Filter, ...] = ()
-    """Document filters, applied in order."""
+    filters: Filters = ()
+    """Document filters of a CPT source, applied in order; presets are expanded."""
     max_records: Count | None = None
     """Read only so many records, taken from the start."""
 
@@ -229,6 +229,15 @@ class CptStage(Stage):
         return {"language": 0.25, "domain": 0.05, "synthetic": 0.1}[self.adapts_to]
 
 
+def _no_document_filters(stage: Stage) -> None:
+    for source in stage.data:
+        if source.filters:
+            raise ValueError(
+                f"source '{source.label}': 'filters' judge documents and would have no effect in "
+                f"a stage of this kind; only a cpt stage has documents"
+            )
+
+
 class SftStage(Stage):
     """Supervised fine-tuning: reads conversations, only the assistant's turns are predicted."""
 
@@ -244,6 +253,11 @@ class SftStage(Stage):
     logging_steps: Count = 50
     save_steps: Count = 2000
     eval_steps: Count = 500
+
+    @model_validator(mode="after")
+    def _has_no_documents(self) -> SftStage:
+        _no_document_filters(self)
+        return self
 
 
 class DpoStage(Stage):
@@ -270,7 +284,8 @@ class DpoStage(Stage):
     """Weight of the negative log-likelihood of the chosen answer, a mean over its tokens."""
 
     @model_validator(mode="after")
-    def _smoothing_has_an_effect(self) -> DpoStage:
+    def _everything_has_an_effect(self) -> DpoStage:
+        _no_document_filters(self)
         if self.label_smoothing and self.loss_type != "robust":
             raise ValueError(
                 f"label_smoothing has no effect with loss_type '{self.loss_type}'; use 'robust'"

@@ -21,6 +21,7 @@ from samdan.data.engine import Engine, Job, carry_out
 from samdan.data.formats import StageKind, records
 from samdan.data.sources import files_of
 from samdan.data.store import Fates, Part, Parts, content_hash, read_part, size_of
+from samdan.data.views import needs_morphemes, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import DataError, Document, Drop, Record
@@ -111,11 +112,12 @@ def read_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """One part to the records of it that are kept, and their fingerprints."""
     source = Source.model_validate(task["source"])
+    morphemes = needs_morphemes(source.filters)
     fates, kept = Fates(folder / FATES), Part(folder / KEPT)
     hashes: list[bytes] = []
     held = 0
     for record in read_part(Path(task["part"])):
-        drop = _rejected(record, source)
+        drop = _rejected(record, source, morphemes)
         if drop is not None:
             fates.add(drop, record)
             continue
@@ -131,10 +133,12 @@ def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _rejected(record: Record, source: Source) -> Drop | None:
-    if not isinstance(record, Document):
+def _rejected(record: Record, source: Source, morphemes: bool) -> Drop | None:
+    """By which filter a document is left out; conversations and pairs are not filtered."""
+    if not isinstance(record, Document) or not source.filters:
         return None
-    return next((drop for accepts in source.filters if (drop := accepts(record))), None)
+    view = view_of(record.text, morphemes)
+    return next((drop for accepts in source.filters if (drop := accepts(record, view))), None)
 
 
 def added(found: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:
