@@ -45,6 +45,8 @@ class Source(Spec):
     ] = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
+    license: str | None = None
+    """Licence of the rows that name none themselves; counted in the data card."""
     filters: Filters = ()
     """Document filters of a CPT source, applied in order; presets are expanded."""
     max_records: Count | None = None

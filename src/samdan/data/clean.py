@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from samdan.data.census import census, merged
 from samdan.data.engine import Engine, Job, carry_out
 from samdan.data.formats import StageKind, records
 from samdan.data.sources import files_of
@@ -70,6 +71,7 @@ def clean_source(
         "dropped": added([*found, *screened], "dropped"),
         "dropped_bytes": added([*found, *screened], "dropped_bytes"),
         "notes": added(found, "notes"),
+        "census": merged([facts["census"] for facts in screened]),
     }
     write_json(folder / "manifest.json", manifest)
     return manifest
@@ -114,20 +116,20 @@ def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     source = Source.model_validate(task["source"])
     morphemes = needs_morphemes(source.filters)
     fates, kept = Fates(folder / FATES), Part(folder / KEPT)
-    hashes: list[bytes] = []
-    held = 0
+    records: list[Record] = []
     for record in read_part(Path(task["part"])):
         drop = _rejected(record, source, morphemes)
         if drop is not None:
             fates.add(drop, record)
             continue
         kept.add(record)
-        hashes.append(content_hash(record)[:16])
-        held += size_of(record)
-    np.save(folder / EXACT, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2))
+        records.append(record)
+    hashes = b"".join(content_hash(record)[:16] for record in records)
+    np.save(folder / EXACT, np.frombuffer(hashes, np.uint64).reshape(-1, 2))
     return {
-        "kept": len(hashes),
-        "kept_bytes": held,
+        "kept": len(records),
+        "kept_bytes": sum(map(size_of, records)),
+        "census": census(records, source.license),
         "sha256": kept.close(),
         **fates.close(),
     }
