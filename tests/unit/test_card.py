@@ -11,6 +11,7 @@ FACTS: dict[str, Any] = {
     "records_in": 1100,
     "trained": 1080,
     "heldout": 5,
+    "tokens": 9000,
     "dropped": {"length": 5, "duplicate": 10},
     "lengths": {"64": 50, "128": 30, "8": 1000},
     "license": {"MIT": 90, "unknown": 10},
@@ -22,7 +23,7 @@ FACTS: dict[str, Any] = {
 def test_the_card_lists_what_there_is_and_leaves_out_what_is_unknown() -> None:
     lines = data_card("hanbit", "cpt", {"docs": FACTS}).splitlines()
     assert lines[0] == "# Data of hanbit, stage cpt"
-    assert "| docs | target | 1,100 | 1,080 | 5 | 15 |" in lines
+    assert "| docs | target | 1,100 | 1,080 | 5 | 9,000 | 15 |" in lines
     assert "- Dropped, by rule: duplicate 10, length 5" in lines
     assert "- Licences: MIT 90, unknown 10" in lines
     assert "- Letters, by script: hangul 90.0%, latin 10.0%" in lines

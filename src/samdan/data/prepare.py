@@ -72,6 +72,7 @@ def prepare_source(
         "bytes_dropped": dict(
             Counter(cleaned["dropped_bytes"]) + Counter(left_out["dropped_bytes"])
         ),
+        "tokens_trained": sum(train.lengths),
         "tokens_dropped": dict(tokens),
         "lengths": length_histogram(train.lengths),
         "notes": cleaned["notes"],

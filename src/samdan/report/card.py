@@ -14,8 +14,9 @@ from samdan.report.reading import Report, stages
 from samdan.report.table import Cell, column, table
 from samdan.report.words import WORDS, say
 
-RECORDS = ("records_in", "trained", "heldout")
+RECORDS = ("records_in", "trained", "heldout", "tokens")
 MOST = 6  # values of a list that are shown; the rest is added up
+LEAST = 0.0005  # a share that would be shown as 0.0%
 # What a card lists besides records; ``WORDS`` holds a heading for each.
 LISTS = ("dropped", "license", "script", "year", "lengths", "cleaned", "personal")
 
@@ -23,8 +24,8 @@ LISTS = ("dropped", "license", "script", "year", "lengths", "cleaned", "personal
 def markdown(name: str, stage: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
     """The data card of one stage. ``sources``: facts by source, as in report.json."""
     lines = [f"# Data of {name}, stage {stage}", ""]
-    lines += ["| source | role | records in | trained on | held out | dropped |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["| source | role | records in | trained on | held out | tokens | dropped |"]
+    lines += ["|---|---|---|---|---|---|---|"]
     for label, facts in sources.items():
         counts = (whole(number(facts.get(key)) or 0) for key in RECORDS)
         lost = whole(sum(_numbers(facts.get("dropped")).values()))
@@ -53,6 +54,7 @@ def _stage_card(stage: Mapping[str, Any]) -> Html:
         column("card.records_in", "num"),
         column("card.trained", "num"),
         column("card.heldout", "num"),
+        column("card.tokens", "num"),
         column("dropped", "num lost"),
         column("card.made", "text wide"),
     )
@@ -94,7 +96,8 @@ def _values(key: str, order: Sequence[str], counts: Mapping[str, float]) -> Iter
     most = len(order) if key in ("dropped", "lengths", "personal") else MOST
     for name in order[:most]:
         if key == "script":
-            yield f"{name} {counts[name] / total:.1%}"
+            if counts[name] / total >= LEAST:
+                yield f"{name} {counts[name] / total:.1%}"
         elif key == "lengths":
             yield f"{name}+ {whole(counts[name])}"
         else:

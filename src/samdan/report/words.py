@@ -194,6 +194,7 @@ WORDS: Mapping[str, Both] = {
     "card.records_in": ("Records in", "투입 레코드"),
     "card.trained": ("Trained on", "학습"),
     "card.heldout": ("Held out", "평가용 보류"),
+    "card.tokens": ("Tokens", "토큰"),
     "card.made": ("Made of", "구성"),
     "card.dropped": ("Dropped, by rule:", "규칙별 제외:"),
     "card.license": ("Licences:", "라이선스:"),

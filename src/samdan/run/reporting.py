@@ -120,6 +120,7 @@ def data_facts(ledger: Ledger, stage: AnyStage) -> dict[str, dict[str, Any]]:
                 "records_in": prepared["records_in"],
                 "trained": prepared["records_trained"],
                 "heldout": prepared["records_heldout"],
+                "tokens": prepared["tokens_trained"],
                 "dropped": prepared["records_dropped"],
                 "lengths": prepared["lengths"],
                 **cleaned["census"],
