@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from samdan.cleaning import Cleaning
 from samdan.filters import Filters
 from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
 from samdan.spec import Count, NonNegative, Positive, Share, Spec
@@ -45,6 +46,8 @@ class Source(Spec):
     ] = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
+    clean: Cleaning | Literal["off"] = Cleaning()
+    """What is repaired and left out in the text of documents."""
     license: str | None = None
     """Licence of the rows that name none themselves; counted in the data card."""
     filters: Filters = ()

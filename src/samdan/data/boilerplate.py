@@ -17,9 +17,7 @@ from samdan.cleaning import BoilerplateRule
 MAX_CHARS: Final = 200
 # No rule but "menu" matches a line without one of these: most texts need no further look.
 WORDS: Final = tuple(
-    "ⓒ © (c) (C) opyright OPYRIGHT 저작권자 ights IGHTS 금지 금함 금합 불허 기자 특파원 논설위원 사진 영상 이미지 제공"
-    " 캡처 캡쳐 Photo PHOTO 공유 보내기 퍼가기 복사 스크랩 글자 Share Tweet Pin share 쿠키 cookies 구독 바로 관련 제보"
-    " 추가 앱 메뉴 건너 상단 위로 이전 다음 kip KIP Back".split()
+    ["ⓒ", "©", "(c)", "(C)", "opyright", "OPYRIGHT", "저작권자", "ights", "IGHTS", "금지", "금함", "금합", "불허", "기자", "특파원", "논설위원", "사진", "영상", "이미지", "제공", "캡처", "캡쳐", "Photo", "PHOTO", "공유", "보내기", "퍼가기", "복사", "스크랩", "글자", "Share", "Tweet", "Pin", "share", "쿠키", "cookies", "구독", "바로", "관련", "제보", "추가", "앱", "메뉴", "건너", "상단", "위로", "이전", "다음", "kip", "KIP", "Back"]
 )
 
 _OPEN: Final = r"[\[(<{【〈\"'▲△▶■※☞*\-=/|·•ㆍ\s]*"
@@ -61,12 +59,12 @@ RULES: Final[Mapping[BoilerplateRule, re.Pattern[str]]] = {
         rf"|(?:글\s?[·ㆍ,]\s?사진\s)?[가-힣]{{3}}\s(?:선임|수습|전문|인턴|객원|사진)?기자"
     ),
     "photo_credit": re.compile(
-        rf"[\[(<【]\s?(?:자료\s?)?(?:사진|영상|이미지)\s?(?:제공|출처|자료)?\s?[=:ⓒ©]\s?[^\n.!?]{{1,60}}[\])>】]"
-        rf"|[▲/\s]*(?:자료\s?)?(?:사진|영상|이미지)\s?(?:제공|출처|자료)?\s?[=ⓒ©]\s?[^\n.,!?()]{{1,30}}"
-        rf"|(?:사진|영상|이미지)\s?(?:제공|출처)\s?:\s?[^\n.,!?()]{{1,30}}"
-        rf"|[\[(<【]\s?(?:사진|영상)\s[^\n.!?\])>】]{{1,30}}(?:제공|캡처|캡쳐)\s?[\])>】]"
-        rf"|[\[(<【▲]\s?[^\n.!?\])>】]{{1,40}}(?:제공|캡처|캡쳐|자료사진)\s?[\])>】]"
-        rf"|(?:Photo|PHOTO)(?:\s(?:by|courtesy of|credit:?)|:)\s?[^\n!?]{{1,60}}"
+        r"[\[(<【]\s?(?:자료\s?)?(?:사진|영상|이미지)\s?(?:제공|출처|자료)?\s?[=:ⓒ©]\s?[^\n.!?]{1,60}[\])>】]"
+        r"|[▲/\s]*(?:자료\s?)?(?:사진|영상|이미지)\s?(?:제공|출처|자료)?\s?[=ⓒ©]\s?[^\n.,!?()]{1,30}"
+        r"|(?:사진|영상|이미지)\s?(?:제공|출처)\s?:\s?[^\n.,!?()]{1,30}"
+        r"|[\[(<【]\s?(?:사진|영상)\s[^\n.!?\])>】]{1,30}(?:제공|캡처|캡쳐)\s?[\])>】]"
+        r"|[\[(<【▲]\s?[^\n.!?\])>】]{1,40}(?:제공|캡처|캡쳐|자료사진)\s?[\])>】]"
+        r"|(?:Photo|PHOTO)(?:\s(?:by|courtesy of|credit:?)|:)\s?[^\n!?]{1,60}"
     ),
     "share": re.compile(
         rf"{_OPEN}(?:(?:페이스북|카카오(?:톡|스토리)|트위터|네이버\s?(?:밴드|블로그)|밴드|블로그|라인|링크드인|[xX]|SNS"
@@ -98,10 +96,7 @@ RULES: Final[Mapping[BoilerplateRule, re.Pattern[str]]] = {
 }
 # Items of a menu, without spaces. Three in a line are one; fewer only beside other such lines.
 ITEMS: Final = frozenset(
-    "홈 HOME Home 로그인 로그아웃 회원가입 마이페이지 목록 목록보기 이전글 다음글 이전 다음 검색 통합검색 메뉴 전체메뉴"
-    " 사이트맵 고객센터 공지사항 인쇄 인쇄하기 프린트 스크랩 공유 공유하기 닫기 더보기 댓글 댓글쓰기 추천 신고 글쓰기"
-    " 수정 삭제 답글 맨위로 장바구니 이용약관 개인정보처리방침 오시는길 English Login Logout Signin Signup Menu Search"
-    " Print Sitemap Contact Contactus".split()
+    ["홈", "HOME", "Home", "로그인", "로그아웃", "회원가입", "마이페이지", "목록", "목록보기", "이전글", "다음글", "이전", "다음", "검색", "통합검색", "메뉴", "전체메뉴", "사이트맵", "고객센터", "공지사항", "인쇄", "인쇄하기", "프린트", "스크랩", "공유", "공유하기", "닫기", "더보기", "댓글", "댓글쓰기", "추천", "신고", "글쓰기", "수정", "삭제", "답글", "맨위로", "장바구니", "이용약관", "개인정보처리방침", "오시는길", "English", "Login", "Logout", "Signin", "Signup", "Menu", "Search", "Print", "Sitemap", "Contact", "Contactus"]
 )
 FIRST: Final = frozenset(item[0] for item in ITEMS)
 LONGEST_ITEM: Final = max(map(len, ITEMS)) + 4  # with spaces

@@ -123,6 +123,7 @@ def data_facts(ledger: Ledger, stage: AnyStage) -> dict[str, dict[str, Any]]:
                 "tokens": prepared["tokens_trained"],
                 "dropped": prepared["records_dropped"],
                 "lengths": prepared["lengths"],
+                "cleaned": cleaned["cleaned"],
                 **cleaned["census"],
             }
     return found
