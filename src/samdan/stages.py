@@ -46,8 +46,8 @@ class Source(Spec):
     ] = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
-    clean: Cleaning | Literal["off"] = Cleaning()
-    """What is repaired and left out in the text of documents."""
+    clean: Cleaning | None = Cleaning()
+    """What is repaired and left out in the text of documents; null: nothing."""
     license: str | None = None
     """Licence of the rows that name none themselves; counted in the data card."""
     filters: Filters = ()

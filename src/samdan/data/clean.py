@@ -121,7 +121,7 @@ def read_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         else:
             parts.add(kept)
     parts.close()
-    if source.clean != "off" and source.clean.frequent_lines and kind == "cpt":
+    if source.clean is not None and source.clean.frequent_lines and kind == "cpt":
         written = chain.from_iterable(read_part(folder / name) for name in parts.names)
         texts = chain.from_iterable(map(texts_of, written))
         counts = line_counts(texts, source.clean.frequent_lines)
@@ -139,7 +139,7 @@ class Wash:
     """Cleans the text of documents as the source asks, and counts what was changed."""
 
     def __init__(self, source: Source, frequent: Hashes | None = None) -> None:
-        self._cleaner = None if source.clean == "off" else Cleaner(source.clean, frequent)
+        self._cleaner = Cleaner(source.clean, frequent) if source.clean else None
         self.counts: Counter[str] = Counter()
 
     def __call__(self, record: Record) -> Record | Drop:
@@ -155,7 +155,7 @@ class Wash:
 
 def _frequent(read: Job, source: Source, path: Path) -> str | None:
     """Where the hashes of the lines lie that many documents share."""
-    if source.clean == "off" or source.clean.frequent_lines is None:
+    if source.clean is None or source.clean.frequent_lines is None:
         return None
     counts = LineCounts(0, np.empty(0, np.uint64), np.empty(0, np.int64))
     for number in range(len(read.tasks)):
