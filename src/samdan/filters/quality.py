@@ -7,6 +7,7 @@ differences.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -25,6 +26,12 @@ STOP_WORDS_KO: Final = (
     "의", "다", "이", "는", "에", "을", "한", "년", "하", "은", "를", "했", "고", "에서", "가",
     "있", "으로", "인", "월", "로", "되",
 )  # fmt: skip
+
+# Markdown links and images, and bare addresses; bounded so that no text takes quadratic time.
+_LINK: Final = re.compile(
+    r"!?\[[^\[\]\n]{0,500}\]\([^()\n]{0,2000}\)|https?://[^\s()<>\[\]\"']+"
+)
+_SPACE: Final = re.compile(r"\s+")
 
 
 class LinePunctRatio(DocumentFilter):
@@ -170,6 +177,20 @@ class MeanLineLength(DocumentFilter):
         return self.below(document, value, self.at_least) or self.above(
             document, value, self.at_most
         )
+
+
+class LinkShare(DocumentFilter):
+    """Drops documents that are little more than links: tables of contents, lists of names."""
+
+    kind: Literal["link_share"] = "link_share"
+    at_most: Share = 0.75
+    """Characters in Markdown links and addresses over characters, white space left out."""
+
+    def __call__(self, document: Document, view: TextView) -> Drop | None:
+        text = _SPACE.sub(" ", view.text)
+        links = sum(len(link) - link.count(" ") for link in _LINK.findall(text))
+        total = len(text) - text.count(" ")
+        return self.above(document, links / total if total else 0.0, self.at_most)
 
 
 class GoodLines(DocumentFilter):
