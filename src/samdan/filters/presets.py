@@ -71,11 +71,11 @@ _TECHNICAL_KO: Final = (
     WordCount(unit="word", at_least=30, at_most=None),
     Keywords(),
     LinkShare(at_most=0.75),
-    CharDuplicatesRatio(at_most=0.6),
+    CharDuplicatesRatio(at_most=0.75),
     AlphaWordsRatio(unit="word", at_least=0.3),
     AvgWordLength(unit="word", at_least=1, at_most=20),
     TopNGrams(unit="word", at_most={2: 0.282, 3: 0.228, 4: 0.185}),
-    DupNGrams(unit="word", at_most={5: 0.5, 10: 0.4}),
+    DupNGrams(unit="word", at_most={5: 0.6, 10: 0.5}),
 )
 
 PRESETS: Final[Mapping[PresetName, tuple[DocumentFilter, ...]]] = MappingProxyType(
