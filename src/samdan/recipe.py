@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
+from samdan.filters import KINDS
 from samdan.records import RecipeError
 from samdan.spec import (
     Count,
@@ -20,6 +21,7 @@ from samdan.spec import (
     set_value,
 )
 from samdan.stages import (
+    Anneal,
     AnyStage,
     CptStage,
     DpoStage,
@@ -34,14 +36,15 @@ from samdan.stages import (
 from samdan.tasks import Task
 
 __all__ = [
-    "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora", "Recipe",
-    "ScratchBase", "SftStage", "Source", "Stage", "gates_of", "parse", "schema", "with_paths",
+    "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
+    "Recipe", "ScratchBase", "SftStage", "Source", "Stage", "gates_of", "parse", "schema",
+    "with_paths",
 ]  # fmt: skip
 
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
-TAGS = frozenset([
-    "cpt", "sft", "dpo", "existing", "scratch", "length", "hangul_share", "repeated_lines",
-    "non_finite", "loss_spike", "improved", "retained", "at_least", "at_most", "bpb",
+TAGS = KINDS | frozenset([
+    "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
+    "at_least", "at_most", "bpb",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float",
 ])  # fmt: skip
 

@@ -9,7 +9,7 @@ import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -70,15 +70,18 @@ def resolve_hub(source: Source) -> str:
     return _commit(source.hub or "", source.revision)
 
 
-def read_rows(source: Source) -> Iterator[Row | Drop]:
+def read_rows(source: Source, files: Sequence[int] | None = None) -> Iterator[Row | Drop]:
     """Streams the source in little memory; ``max_records`` counts rows and drops, not blank lines.
 
+    ``files``: positions in ``files_of``, to read only those of a local source.
     Raises as ``files_of`` and ``resolve_hub`` do, EnvironmentFailure when the machine cannot read.
     """
     if source.path is None:
         rows = _hub_rows(source, resolve_hub(source))
     else:
-        rows = chain.from_iterable(map(_file_rows, files_of(source)))
+        paths = files_of(source)
+        chosen = paths if files is None else [paths[number] for number in files]
+        rows = chain.from_iterable(map(_file_rows, chosen))
     return islice(rows, source.max_records)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
@@ -27,6 +28,8 @@ from samdan.train import parallel
 STEPS: dict[str, work.StepFunction] = {
     "tokenizer": work.make_tokenizer,
     "load": work.load_base,
+    "clean": work.clean,
+    "copies": work.copies,
     "prepare": work.prepare,
     "mix": work.mix_sources,
     "reference": work.reference,
@@ -34,6 +37,8 @@ STEPS: dict[str, work.StepFunction] = {
     "evaluate": evaluation.evaluate,
     "gate": evaluation.gate,
 }
+# What `samdan prepare` does: everything that reads data and nothing that needs the model.
+PREPARING = frozenset({"clean", "copies", "tokenizer", "prepare", "mix"})
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
 
@@ -54,9 +59,13 @@ def execute(
     say: Say = print,
     progress: Callable[[Mapping[str, Any]], None] = lambda row: None,
     injected: Callable[[str, int], None] | None = None,
+    engine: Engine | None = None,
+    verbs: Set[str] = STEPS.keys(),
 ) -> Outcome:
     """Carries out the recipe in ``folder`` and returns how it ended.
 
+    ``engine``: where data are prepared; every core of this machine when absent. ``verbs``: only
+    steps that do one of these.
     Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
     """
     parallel.start()
@@ -69,11 +78,15 @@ def execute(
     try:
         with Signals() as signals:
             faults = injected or from_environment()
-            run = Run(recipe, ledger, signals, say, progress, faults, fingerprints(recipe))
+            run = Run(
+                recipe, ledger, signals, say, progress, faults, fingerprints(recipe),
+                engine or Engine(),
+            )  # fmt: skip
             _begin(run)
             for step in steps(recipe, run.fingerprints, until):
                 signals.poll()
-                _do(run, step)
+                if step.verb in verbs:
+                    _do(run, step)
             status = "done"
     except Preempted:
         status = "preempted"
@@ -177,6 +190,8 @@ def _is_there(run: Run, step: Step) -> bool:
     ledger, stage = run.ledger, step.stage
     made = {
         "tokenizer": ledger.tokenizer() / "tokenizer.json",
+        "clean": ledger.clean(stage, step.source) / "manifest.json",
+        "copies": ledger.copies(stage) / "manifest.json",
         "prepare": ledger.source(stage, step.source) / "manifest.json",
         "mix": ledger.manifest(stage),
         "reference": ledger.reference(stage),
