@@ -31,7 +31,6 @@ STOP_WORDS_KO: Final = (
 _LINK: Final = re.compile(
     r"!?\[[^\[\]\n]{0,500}\]\([^()\n]{0,2000}\)|https?://[^\s()<>\[\]\"']+"
 )
-_SPACE: Final = re.compile(r"\s+")
 
 
 class LinePunctRatio(DocumentFilter):
@@ -187,9 +186,8 @@ class LinkShare(DocumentFilter):
     """Characters in Markdown links and addresses over characters, white space left out."""
 
     def __call__(self, document: Document, view: TextView) -> Drop | None:
-        text = _SPACE.sub(" ", view.text)
-        links = sum(len(link) - link.count(" ") for link in _LINK.findall(text))
-        total = len(text) - text.count(" ")
+        total = _inked(view.text)
+        links = sum(map(_inked, _LINK.findall(view.text)))
         return self.above(document, links / total if total else 0.0, self.at_most)
 
 
@@ -226,6 +224,11 @@ class GoodLines(DocumentFilter):
 
 def _line_share(lines: Sequence[str], marked: Sequence[bool], of_none: float) -> float:
     return sum(marked) / len(lines) if lines else of_none
+
+
+def _inked(text: str) -> int:
+    """Characters that are not white space."""
+    return sum(map(len, text.split()))
 
 
 def _spoken(words: Sequence[str]) -> Counter[str]:
