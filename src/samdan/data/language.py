@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
@@ -11,15 +12,30 @@ from typing import Any, Final
 from samdan.filters import TextView, language_of
 from samdan.records import EnvironmentFailure
 
-DETECTED_CHARS: Final = 4000  # of the start of a text; more changes little and costs 1 ms per 3000
+# Four stretches of a text, evenly spread: pages that open in English go on in Korean.
+STRETCHES: Final = 4
+STRETCH_CHARS: Final = 1000
+SEARCHED_CHARS: Final = 100_000  # of the start of a text
+_FENCED_CODE: Final = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 def detect(text: str) -> str:
     """ISO 639 code of the likeliest language; ``und`` for a text without letters."""
-    sample = text[:DETECTED_CHARS]
-    if not any(map(str.isalpha, sample)):
-        return "und"
-    return str(detector().classify(sample)[0])
+    text = text[:SEARCHED_CHARS]
+    # Code is English to a detector, whatever the page around it is written in.
+    for prose in (_FENCED_CODE.sub("", text), text):
+        sample = _spread(prose)
+        if any(map(str.isalpha, sample)):
+            return str(detector().classify(sample)[0])
+    return "und"
+
+
+def _spread(text: str) -> str:
+    if len(text) <= STRETCHES * STRETCH_CHARS:
+        return text
+    step = (len(text) - STRETCH_CHARS) / (STRETCHES - 1)
+    starts = [round(step * index) for index in range(STRETCHES)]
+    return "\n".join(text[start : start + STRETCH_CHARS] for start in starts)
 
 
 @cache

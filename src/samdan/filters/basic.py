@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from samdan.filters.base import DocumentFilter
 from samdan.filters.view import TextView
@@ -21,7 +22,18 @@ SPAM_KO: Final = (
 _DATE: Final = re.compile(r"(\d{4})(?:[-./년 ]{1,2}(\d{1,2})(?:[-./월 ]{1,2}(\d{1,2}))?)?(?!\d)")
 _COMPACT: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(?!\d)")
 
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+def _is_a_day(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"'{value}' is not a day as in 2024-03-01: {error}") from None
+    return value
+
+
+# Kept as text: days compare as text, and go into identities as they were written.
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_is_a_day)]
 
 
 class Length(DocumentFilter):

@@ -15,6 +15,7 @@ from samdan.filters.quality import (
     EllipsisLines,
     GoodLines,
     LinePunctRatio,
+    LinkShare,
     MeanLineLength,
     NewLineRatio,
     StopWords,
@@ -44,6 +45,7 @@ AnyKind = (
     | Language
     | Length
     | LinePunctRatio
+    | LinkShare
     | Matches
     | MeanLineLength
     | NewLineRatio

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter, model_validator
 
 from samdan.filters.base import DocumentFilter
-from samdan.filters.basic import Keywords, Length
+from samdan.filters.basic import Keywords
 from samdan.filters.kinds import SingleFilter
 from samdan.filters.language import Language
 from samdan.filters.quality import (
@@ -23,6 +23,7 @@ from samdan.filters.quality import (
     EllipsisLines,
     GoodLines,
     LinePunctRatio,
+    LinkShare,
     NewLineRatio,
     StopWords,
     SymbolWordRatio,
@@ -51,9 +52,10 @@ _FINEWEB2_KO: Final = (
     AlphaWordsRatio(at_least=0.791),
     StopWords(at_least=2),
 )
-# KOREAN-WEBTEXT's list of what no document may hold (its data card), whole.
+# KOREAN-WEBTEXT's list of what no document may hold (its data card). There `is` and `010` stand
+# bare, and drop every text with "this" or "2010".
 _WEBTEXT_WORDS: Final = (
-    "www", "http", "...", "ㅋㅋㅋ", "약관", "is", "카지노", "토토", "\u3000", "■", "▲", "010",
+    "www", "http", "...", "ㅋㅋㅋ", "약관", " is ", "카지노", "토토", "\u3000", "■", "▲", "010-",
     ".kr", "@", "마사지", "스웨디시", "대선",
 )  # fmt: skip
 _KOREAN_WEBTEXT: Final = (
@@ -62,11 +64,18 @@ _KOREAN_WEBTEXT: Final = (
     GoodLines(at_least=0.5, min_chars=33, min_words=7, max_repetition=0.2),
     WordCount(unit="word", at_least=220, at_most=None),
 )
+# For documentation with code, lists and tables: limits are set beyond what good pages of five
+# documentation corpora reach (docs/filters.md); white-space words, so no analyser is loaded.
 _TECHNICAL_KO: Final = (
     Language(),
-    Length(min_chars=100),
+    WordCount(unit="word", at_least=30, at_most=None),
     Keywords(),
+    LinkShare(at_most=0.75),
+    CharDuplicatesRatio(at_most=0.75),
+    AlphaWordsRatio(unit="word", at_least=0.3),
+    AvgWordLength(unit="word", at_least=1, at_most=20),
     TopNGrams(unit="word", at_most={2: 0.282, 3: 0.228, 4: 0.185}),
+    DupNGrams(unit="word", at_most={5: 0.6, 10: 0.5}),
 )
 
 PRESETS: Final[Mapping[PresetName, tuple[DocumentFilter, ...]]] = MappingProxyType(

@@ -7,6 +7,7 @@ differences.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -25,6 +26,11 @@ STOP_WORDS_KO: Final = (
     "의", "다", "이", "는", "에", "을", "한", "년", "하", "은", "를", "했", "고", "에서", "가",
     "있", "으로", "인", "월", "로", "되",
 )  # fmt: skip
+
+# Markdown links and images, and bare addresses; bounded so that no text takes quadratic time.
+_LINK: Final = re.compile(
+    r"!?\[[^\[\]\n]{0,500}\]\([^()\n]{0,2000}\)|https?://[^\s()<>\[\]\"']+"
+)
 
 
 class LinePunctRatio(DocumentFilter):
@@ -172,6 +178,19 @@ class MeanLineLength(DocumentFilter):
         )
 
 
+class LinkShare(DocumentFilter):
+    """Drops documents that are little more than links: tables of contents, lists of names."""
+
+    kind: Literal["link_share"] = "link_share"
+    at_most: Share = 0.75
+    """Characters in Markdown links and addresses over characters, white space left out."""
+
+    def __call__(self, document: Document, view: TextView) -> Drop | None:
+        total = _inked(view.text)
+        links = sum(map(_inked, _LINK.findall(view.text)))
+        return self.above(document, links / total if total else 0.0, self.at_most)
+
+
 class GoodLines(DocumentFilter):
     """Drops documents with too little text in lines that read like sentences.
 
@@ -205,6 +224,11 @@ class GoodLines(DocumentFilter):
 
 def _line_share(lines: Sequence[str], marked: Sequence[bool], of_none: float) -> float:
     return sum(marked) / len(lines) if lines else of_none
+
+
+def _inked(text: str) -> int:
+    """Characters that are not white space."""
+    return sum(map(len, text.split()))
 
 
 def _spoken(words: Sequence[str]) -> Counter[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 # Syllables, conjoining jamo (NFD), compatibility jamo without the invisible filler, half width.
@@ -18,7 +19,7 @@ _HANGUL: Final = re.compile(
 _KANA: Final = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]+")
 _HAN: Final = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
 _PARAGRAPH_END: Final = re.compile(r"\n[^\S\n]*\n\s*")
-_SENTENCE_END: Final = re.compile(r"(?<=[.?!。？！])[\"'”’)\]]*\s+|\s*\n\s*")
+_SENTENCE_END: Final = re.compile(r"[.?!。？！][\"'”’)\]]*(?=\s)|\n")
 
 
 class Scripts(NamedTuple):
@@ -110,7 +111,9 @@ class View:
     def sentences(self) -> Sequence[str]:
         if self._split is not None:
             return self._split(self.text)
-        return [part for part in map(str.strip, _SENTENCE_END.split(self.text)) if part]
+        cuts = [0, *(end.end() for end in _SENTENCE_END.finditer(self.text)), len(self.text)]
+        parts = (self.text[start:stop].strip() for start, stop in pairwise(cuts))
+        return [part for part in parts if part]
 
     @cached_property
     def scripts(self) -> Scripts:
