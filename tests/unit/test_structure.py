@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records",),
     ("spec",),
-    ("filters", "rules", "tasks"),
+    ("filters", "rules", "tasks", "selecting"),
     ("stages",),
     ("recipe",),
     ("schedule",),
