@@ -48,7 +48,7 @@ class Limit:
     name: str
     values: Float  # [n], nan for documents that were not compared with it
     limit: float
-    keeps_above: bool
+    kept: Bool  # [n] on the right side of it
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,9 @@ class _Sieve:
     def limit(self, name: str, reason: str, values: Float, limit: float, above: bool) -> None:
         """Drops what lies on the wrong side; what lies on the line stays."""
         compared = np.where(self.inside, values, np.nan)
-        self.limits.append(Limit(name, compared, limit, above))
-        self.drop(compared < limit if above else compared > limit, reason)
+        wrong = compared < limit if above else compared > limit
+        self.limits.append(Limit(name, compared, limit, ~wrong & ~np.isnan(compared)))
+        self.drop(wrong, reason)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _chosen(
     threshold = float(key[taken].min()) if len(taken) else float("inf")
     compared = np.where(inside, key, np.nan)
     compared[passed_over] = np.nan
-    limits = (*sieve.limits, Limit("budget", compared, threshold, keeps_above=True))
+    limits = (*sieve.limits, Limit("budget", compared, threshold, mask))
     score = np.where(inside, found.score, np.nan)
     return Chosen(
         mask, score, key, threshold, sieve.reason, limits, budget, int(tokens[taken].sum())

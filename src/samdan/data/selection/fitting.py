@@ -30,9 +30,10 @@ class Statistics:
     counts: Int | None = None  # documents by term (TF-IDF) or n-grams by bucket (DSIR)
 
     def __add__(self, other: Statistics) -> Statistics:
-        given = [counts for counts in (self.counts, other.counts) if counts is not None]
-        total = np.sum(given, axis=0) if given else None
-        return Statistics(self.documents + other.documents, total)
+        counts = self.counts if other.counts is None else other.counts
+        if self.counts is not None and other.counts is not None:
+            counts = self.counts + other.counts
+        return Statistics(self.documents + other.documents, counts)
 
 
 def needs_statistics(spec: Select) -> bool:
@@ -72,8 +73,8 @@ def fit(
     if isinstance(spec, Quality):
         good, bad = read_texts(spec.good, f"{where}.good"), read_texts(spec.bad, f"{where}.bad")
         made = train_classifier(good, bad, seed, where)
-        notes: dict[str, Any] = {"good_samples": made.good, "bad_samples": made.bad, "heldout_auc": made.auc}
-        return Fitted(classifier=made, notes=notes)
+        samples = {"good_samples": made.good, "bad_samples": made.bad}
+        return Fitted(classifier=made, notes=samples | {"heldout_auc": made.auc})
     if isinstance(spec, Dsir):
         texts = read_texts(spec.tasks, f"{where}.tasks")
         task = ngrams.sum_of_counts(Chunk(texts, tools).terms(spec.units), spec.buckets)
@@ -89,8 +90,8 @@ def fit(
             else None
         )
         vectors = embedded(spec, inverse, Chunk(texts, tools))
-        notes = {"task_texts": len(texts), "embedding": _embedding_name(spec, tools)}
-        return Fitted(inverse=inverse, task=vectors.mean(0), notes=notes)
+        named = {"task_texts": len(texts)} | {"embedding": _embedding_name(spec, tools)}
+        return Fitted(inverse=inverse, task=vectors.mean(0), notes=named)
     return Fitted()
 
 

@@ -164,12 +164,10 @@ def _share(weights: Float, mine: Bool) -> float:
 
 def _line(limit: Limit, selected: Selected, fetch: Fetch, count: int) -> dict[str, Json]:
     """The documents nearest to a line, on both sides."""
-    above = limit.values >= limit.limit
-    inside = above if limit.keeps_above else limit.values <= limit.limit
     compared = ~np.isnan(limit.values)
     sides = {
-        "just_kept": _nearest(limit, compared & inside, count),
-        "just_left_out": _nearest(limit, compared & ~inside, count),
+        "just_kept": _nearest(limit, compared & limit.kept, count),
+        "just_left_out": _nearest(limit, compared & ~limit.kept, count),
     }
     return {"name": limit.name, "limit": _number(limit.limit)} | {
         side: [

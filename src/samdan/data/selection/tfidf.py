@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from samdan.data.selection.hashing import Float, UInt, mixed
 
-# Places in which document frequencies are counted. Two of a corpus's 100,000 frequent terms share
-# one with a chance of 9%, and then both look a little more frequent than they are.
-BUCKETS = 1 << 20
+# Places in which document frequencies are counted: 2 MB for a corpus of any size. Terms that share
+# one look a little more frequent than they are; of 100,000 terms that is every third.
+BUCKETS = 1 << 18
 Int = NDArray[np.int64]
 
 
@@ -37,5 +37,5 @@ def vector(hashes: UInt, inverse: Float, dimensions: int) -> Float:
     index = (places % np.uint64(dimensions)).astype(np.int64)
     projected = np.bincount(index, weights * signs, minlength=dimensions)
     length = np.sqrt((projected * projected).sum())  # not np.dot: it may depend on the threads
-    unit: Float = projected / length if length else projected
+    unit: Float = projected / (length or 1.0)
     return unit
