@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from samdan.data.selection.report import QUANTILES
@@ -104,4 +105,5 @@ def _words(name: str) -> str:
 
 def _plain(text: str) -> str:
     """Text of the corpus must not become a table's edge, a heading or a tag."""
+    text = re.sub(r"\s+", " ", text)
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
