@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from samdan.spec import Count, NonNegative, Positive, Share, Spec, Whole
+from samdan.spec import Count, Positive, Share, Spec, Whole
 
 Sampling = Literal["hard", "soft"]
 
@@ -194,7 +194,7 @@ class Eta(_Novelty):
 class EtsCom(_Novelty):
     """The mean of the percentile ranks of similarity, perplexity and entropy.
 
-    FinPythia's ETS-DACP-com (arXiv 2311.08545). Soft weights are the scores.
+    FinPythia's ETS-DACP-com (arXiv 2311.08545). Soft weights are the scores scaled to [0, 1].
     """
 
     kind: Literal["ets_com"] = "ets_com"
@@ -209,7 +209,8 @@ class Dsir(Selection):
 
     Words and pairs of words, hashed into buckets; p is a bucket's share, with 1e-8 added. Soft:
     Gumbel noise is added and the largest are kept, which resamples without replacement (DSIR, Xie
-    et al. 2023, arXiv 2302.03169). Made for texts of one length: weights grow with it.
+    et al. 2023, arXiv 2302.03169). The paper cuts its texts to 128 words, since the sum grows with
+    the length; here a document's sum is scaled to the n-grams of ``scale_to_words`` words.
     """
 
     kind: Literal["dsir"] = "dsir"
@@ -218,8 +219,8 @@ class Dsir(Selection):
     units: Literal["words", "morphemes"] = "words"
     """Runs of letters and of punctuation as in the paper, or a tagger's morphemes."""
     buckets: Count = 10_000
-    smoothing: NonNegative = 0.0
-    """Added to every bucket's count of the task; 0 as in the paper, 1 where task texts are few."""
+    scale_to_words: Annotated[int, Field(strict=True, ge=2)] | None = 128
+    """None: the plain sum, which is right where all documents have one length."""
     sampling: Sampling = "soft"
     """``soft`` as in the paper. ``hard``: the largest weights first."""
 

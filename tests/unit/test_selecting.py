@@ -23,10 +23,10 @@ from samdan.selecting import (
 )
 from samdan.spec import Spec, explain, parse_yaml, plain
 
-TAGS = frozenset(
-    ["ets", "eta", "ets_com", "dsir", "recency", "quality", "random"]
-    + ["tfidf", "hidden_states", "sentence_model"]
-)
+TAGS = frozenset([
+    "ets", "eta", "ets_com", "dsir", "recency", "quality", "random",
+    "tfidf", "hidden_states", "sentence_model",
+])  # fmt: skip
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Select)
 
 

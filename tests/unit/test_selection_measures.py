@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samdan.data.selection import ngrams, tfidf
+from samdan.data.selection import tfidf
 from samdan.data.selection.dates import UNDATED, day_number, year_of
 from samdan.data.selection.features import cosine, joined, measure
 from samdan.data.selection.fitting import Statistics, fit, statistics
 from samdan.data.selection.hashing import character_hashes, document_id, pair_hashes, term_hashes
 from samdan.data.selection.pipeline import Selected, chunks, quota_key, select_documents
 from samdan.data.selection.quality import area_under_curve, train_classifier
-from samdan.data.selection.terms import character_grams, morphemes, tag_entropy, words
+from samdan.data.selection.terms import morphemes, tag_entropy, words
 from samdan.data.selection.texts import read_texts
 from samdan.data.selection.tools import Tools
 from samdan.records import DataError, Document, EnvironmentFailure, Origin
-from samdan.selecting import Dsir, Eta, Ets, EtsCom, Quality, Random, Select, TextFile
+from samdan.selecting import Dsir, Eta, Ets, EtsCom, Quality, Random, Select, TextFile, TfIdf
 
 Write = Callable[..., str]
 
@@ -150,18 +150,19 @@ def test_similarity_is_to_the_mean_of_the_task(write: Write) -> None:
 
 
 def test_dsir_by_hand(write: Write) -> None:
-    spec = Dsir(tasks=(write("t.jsonl", {"text": "A a b"}),), share=1.0)
+    task = write("t.jsonl", {"text": "A a b"})
+    spec = Dsir(tasks=(task,), share=1.0, scale_to_words=None)
     corpus = statistics(spec, ["a b b"], TOOLS)
     fitted = fit(spec, corpus, TOOLS, 0)
     found = measure(spec, fitted, documents(["a b", "a a", ""]), TOOLS).values["log_weight"]
     # Task: a 2, b 1, "a a" 1, "a b" 1 of 5. Corpus: a 1, b 2, "a b" 1, "b b" 1 of 5.
     unseen = math.log(0.2 + 1e-8) - math.log(1e-8)
-    np.testing.assert_allclose(found, [0.0, 2 * math.log(2) + unseen, 0.0], atol=1e-6)
-
-
-def test_smoothing_adds_to_every_bucket_of_the_task() -> None:
-    ratios = ngrams.log_ratios(np.asarray([3, 0]), np.asarray([2, 2]), smoothing=1)
-    np.testing.assert_allclose(ratios, np.log([4 / 5 / 0.5, 1 / 5 / 0.5]), atol=1e-6)
+    np.testing.assert_allclose(found, [0.0, 2 * math.log(2) + unseen, math.nan], atol=1e-6)
+    scaled = Dsir(tasks=(task,), share=1.0, scale_to_words=4)
+    again = measure(scaled, fitted, documents(["a a", "a a a"]), TOOLS).values["log_weight"]
+    # Two words have 3 n-grams, four have 7; three have 5.
+    np.testing.assert_allclose(again[0], found[1] * 7 / 3, atol=1e-6)
+    np.testing.assert_allclose(again[1], (3 * math.log(2) + 2 * unseen) * 7 / 5, atol=1e-6)
 
 
 def test_words_are_runs_of_letters_and_of_punctuation() -> None:
@@ -386,7 +387,7 @@ def test_planted_documents_are_found_but_not_by_chance(
     specs: dict[str, Select] = {
         "ets": Ets(tasks=(task,), share=0.08),
         "ets_soft": Ets(tasks=(task,), share=0.08, sampling="soft"),
-        "ets_morphemes": Ets(tasks=(task,), share=0.08, embedding={"kind": "tfidf", "units": "morphemes"}),
+        "ets_morphemes": Ets(tasks=(task,), share=0.08, embedding=TfIdf(units="morphemes")),
         "dsir": Dsir(tasks=(task,), share=0.08),
         "quality": Quality(good=(task,), bad=(bad,), share=0.08),
         "random": Random(share=0.08),
@@ -430,3 +431,5 @@ def test_the_whole_way_reads_the_corpus_twice_and_in_any_map(
     assert first.chosen.mask.tolist() == eager.chosen.mask.tolist()
     assert select(Random(share=0.1), map) is not None
     assert len(reads) == 5
+    with pytest.raises(DataError, match=r"^select: none of 200 documents can be kept \(too_few"):
+        select(Random(share=0.1, min_tokens=11), map)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from samdan.data.selection.models import mean_states, score_texts
 from samdan.data.selection.tools import load_tools
 from samdan.lm.chat import ChatFormat

@@ -112,8 +112,10 @@ def choose(
     key's quota is passed over. Raises DataError when no document can be kept.
     """
     sieve = _Sieve(len(features))
-    least = max(1, spec.min_tokens)
-    sieve.limit("min_tokens", "too_few_tokens", tokens.astype(np.float64), least, True)
+    sieve.drop(tokens < 1, "too_few_tokens")
+    if spec.min_tokens > 1:
+        sizes = tokens.astype(np.float64)
+        sieve.limit("min_tokens", "too_few_tokens", sizes, spec.min_tokens, above=True)
     found = SCORES[type(spec)](spec, features, dates, sieve)
     draw = uniform(features.ids, seed)
     if found is None:
@@ -126,7 +128,7 @@ def choose(
         counts = np.bincount(sieve.reason, minlength=len(REASONS)).tolist()
         why = ", ".join(f"{r} {n}" for r, n in zip(REASONS, counts, strict=True) if n)
         raise DataError(
-            f"select: none of {len(features)} documents can be kept ({why or 'there are none'})"
+            f"none of {len(features)} documents can be kept ({why or 'there are none'})"
         )
     # Equal keys go by the draw, and then by the document itself.
     order = candidates[np.lexsort((features.ids[candidates], draw[candidates], -key[candidates]))]
@@ -230,7 +232,7 @@ def _by_all_three(spec: EtsCom, features: Features, dates: Int, sieve: _Sieve) -
     _only_known(columns, sieve)
     _trim(spec.trim, features.values["perplexity"], sieve)
     score = np.mean([percentile_ranks(column, sieve.inside) for column in columns], axis=0)
-    return _Scores(score, _log(score))
+    return _Scores(score, _log(scaled(score, sieve.inside)))
 
 
 def _only_known(columns: Sequence[Float], sieve: _Sieve) -> None:

@@ -100,7 +100,10 @@ def _novelty(spec: Eta | EtsCom, fitted: Fitted, chunk: Chunk) -> Values:
 
 def _importance(spec: Dsir, fitted: Fitted, chunk: Chunk) -> Values:
     assert fitted.ratios is not None, "fit knows the task"
-    weights = [ngrams.log_weight(terms, fitted.ratios) for terms in chunk.terms(spec.units)]
+    weights = [
+        ngrams.log_weight(terms, fitted.ratios, spec.scale_to_words)
+        for terms in chunk.terms(spec.units)
+    ]
     return {"log_weight": np.asarray(weights)}
 
 

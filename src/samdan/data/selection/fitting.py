@@ -79,7 +79,7 @@ def fit(
         texts = read_texts(spec.tasks, f"{where}.tasks")
         task = ngrams.sum_of_counts(Chunk(texts, tools).terms(spec.units), spec.buckets)
         whole = corpus.counts if corpus.counts is not None else np.zeros_like(task)
-        ratios = ngrams.log_ratios(task, whole, spec.smoothing)
+        ratios = ngrams.log_ratios(task, whole)
         notes = {"task_texts": len(texts), "task_ngrams": int(task.sum())}
         return Fitted(ratios=ratios, notes=notes)
     if isinstance(spec, Ets | EtsCom):

@@ -31,16 +31,25 @@ def sum_of_counts(texts: Iterable[UInt], buckets: int) -> Int:
     return total
 
 
-def log_ratios(task: Int, corpus: Int, smoothing: float = 0.0) -> Float:
-    """[buckets]: ``ln(p_task + 1e-8) - ln(p_corpus + 1e-8)``."""
-    wanted = task + smoothing
-    p_task = wanted / wanted.sum()
+def log_ratios(task: Int, corpus: Int) -> Float:
+    """[buckets]: ``ln(p_task + 1e-8) - ln(p_corpus + 1e-8)``.
+
+    Without more smoothing: a count added to every bucket makes what is rare in the corpus look like
+    the task (measured in docs/selection.md).
+    """
+    p_task = task / max(1, task.sum())
     p_corpus = corpus / max(1, corpus.sum())
     return np.log(p_task + FLOOR) - np.log(p_corpus + FLOOR)
 
 
-def log_weight(hashes: UInt, ratios: Float) -> float:
-    """The log importance weight of one text."""
+def log_weight(hashes: UInt, ratios: Float, words: int | None = None) -> float:
+    """The log importance weight of one text, as if it had so many words; nan without a word.
+
+    A text of n words has n words and n - 1 pairs.
+    """
     counts = bucket_counts(hashes, len(ratios))
     used = np.flatnonzero(counts)
-    return float((counts[used] * ratios[used]).sum())
+    if not len(used):
+        return float("nan")
+    total = float((counts[used] * ratios[used]).sum())
+    return total if words is None else total * (2 * words - 1) / (2 * len(hashes) - 1)

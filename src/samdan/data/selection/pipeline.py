@@ -16,7 +16,7 @@ from samdan.data.selection.dates import year_of
 from samdan.data.selection.features import Features, joined, measure
 from samdan.data.selection.fitting import Fitted, Statistics, fit, needs_statistics, statistics
 from samdan.data.selection.tools import Tools
-from samdan.records import Document
+from samdan.records import DataError, Document
 from samdan.selecting import Select
 
 CHUNK = 256  # documents measured at once
@@ -68,13 +68,21 @@ def select_documents(
             corpus = corpus + part
     fitted = fit(spec, corpus, tools, seed, where)
     work = partial(_measure, spec, fitted, tools, count_tokens)
-    parts: list[_Part] = list(apply(work, chunks(read())))
-    features = joined([part.features for part in parts])
-    tokens = np.concatenate([np.empty(0, np.int64), *(part.tokens for part in parts)])
-    keys = [key for part in parts for key in part.keys]
-    chosen = choose(spec, features, tokens, keys or None, features.dates, seed)
-    sources = tuple(source for part in parts for source in part.sources)
-    return Selected(spec, seed, features, tokens, sources, fitted, chosen)
+    measured, counts = [], [np.empty(0, np.int64)]
+    sources: list[str] = []
+    keys: list[str] = []
+    known: dict[str, str] = {}  # one object for each name: there may be millions of documents
+    for part in apply(work, chunks(read())):
+        measured.append(part.features)
+        counts.append(part.tokens)
+        sources += [known.setdefault(name, name) for name in part.sources]
+        keys += [known.setdefault(name, name) for name in part.keys]
+    features, tokens = joined(measured), np.concatenate(counts)
+    try:
+        chosen = choose(spec, features, tokens, keys or None, features.dates, seed)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return Selected(spec, seed, features, tokens, tuple(sources), fitted, chosen)
 
 
 def chunks(documents: Iterable[Document], size: int = CHUNK) -> Iterator[tuple[Document, ...]]:

@@ -14,7 +14,7 @@ from samdan.data.selection.hashing import Float, document_id
 from samdan.records import DataError, EnvironmentFailure
 
 FEATURES = 1 << 18
-MAX_CHARS = 20_000  # read of a text, from its start
+MAX_CHARS = 5_000  # read of a text, from its start
 MIN_SAMPLES = 10
 HELD_OUT_EVERY = 5  # one sample of five is held out for the measure
 EPOCHS = 20

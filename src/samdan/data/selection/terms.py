@@ -14,7 +14,7 @@ Tags = Sequence[tuple[str, str]]
 Tagged = Callable[[str], Tags]
 
 # What is read of a document for statistics: a bound on time and memory, not on what is trained.
-MAX_CHARS = 100_000
+MAX_CHARS = 20_000
 _WORD = re.compile(r"\w+|[^\w\s]+")
 _SPACE = re.compile(r"\s+")
 
