@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records",),
     ("spec",),
-    ("cleaning", "filters", "rules", "tasks"),
+    ("cleaning", "filters", "rules", "selecting", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),
