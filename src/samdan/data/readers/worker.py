@@ -1,0 +1,112 @@
+"""Readers of foreign formats in a process of their own: a hang or a crash costs one file.
+
+A PDF of a kilobyte can keep a parser busy for days, and parsers in C can crash; a time limit can
+only be kept from outside. It is one of processor time, so that a busy machine changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from samdan.data.readers.file import File, Refused, Row
+from samdan.records import Drop, EnvironmentFailure, Origin
+
+PROGRAM: Final = "from samdan.data.readers.child import main; main()"
+
+
+@dataclass(slots=True)
+class Worker:
+    """The process, started with the first file and again after each file that it died of."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """Ends the process; its exit status, negative for a signal."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+        try:
+            return process.wait(timeout=1)  # it may be dying by itself: then the status says of what
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def read(self, file: File, suffix: str) -> Iterator[Row | Drop]:
+        """What the reader of ``suffix`` gives, run in the process."""
+        content = file.read()
+        if not content:
+            return
+        about = [suffix, file.path, file.origin.path, sorted(file.columns), dict(file.meta)]
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        done = False
+        try:
+            process.stdin.write(json.dumps([len(content), *about]).encode() + b"\n")
+            process.stdin.write(content)
+            process.stdin.flush()
+            for line in process.stdout:
+                kind, *rest = json.loads(line)
+                if kind == "end":
+                    done = True
+                    return
+                if kind == "missing":
+                    raise EnvironmentFailure(f"{file.origin.path}: cannot be read: {rest[0]}")
+                yield _item(kind, rest)
+        except BrokenPipeError:
+            pass
+        finally:
+            if not done:  # it died, or nobody wants the rest
+                status = self.stop()
+        raise _death(status, suffix)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self.process is None or self.process.poll() is not None:
+            paths = os.pathsep.join(path for path in sys.path if path)
+            self.process = subprocess.Popen(
+                # -P: no code from the folder that the program was started in.
+                [sys.executable, "-P", "-c", PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": paths},
+                start_new_session=True,  # a signal to the run is the run's to handle
+            )
+            if self.process.stdout is None or self.process.stdout.readline() != b"ready\n":
+                status = self.stop()
+                raise EnvironmentFailure(f"the process for documents ended with status {status}")
+        return self.process
+
+
+def _item(kind: str, rest: list[Any]) -> Row | Drop:
+    if kind == "row":
+        values, path, line, notes = rest
+        return Row(values, Origin(path, line), tuple(notes))
+    reason, path, line, detail = rest
+    return Drop(reason, Origin(path, line), detail)
+
+
+def _death(status: int, suffix: str) -> Refused:
+    if status == -signal.SIGXCPU:
+        return Refused("reader_limit", "it takes too much processor time")
+    cause = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    return Refused(f"broken_{suffix[1:]}", f"its reader ended with {cause}")
