@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,14 @@ Set = Annotated[
     typer.Option("--set", help="Override a field: stages.dpo.beta=0.05", show_default=False),
 ]
 Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_default=False)]
+
+
+class Engines(StrEnum):
+    """As in ``data.engine``, which the command line does not load before it is needed."""
+
+    local = "local"
+    ray = "ray"
+    slurm = "slurm"
 
 
 def main() -> None:
@@ -105,6 +114,12 @@ def run(
     ] = None,
     until: Until = None,
     set_: Set = None,
+    engine: Annotated[
+        Engines, typer.Option(help="Where data are prepared: this machine, Ray or Slurm.")
+    ] = Engines.local,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that prepare data; 0: one per core.")
+    ] = 0,
 ) -> None:
     """Carries out a recipe. Running it again goes on; what is done is skipped."""
     from samdan.run.loading import load_recipe
@@ -112,9 +127,10 @@ def run(
     loaded = load_recipe(recipe, set_ or ())
     folder = out or Path("runs") / loaded.name
     with _terminal() as (say, progress):
+        from samdan.data.engine import Engine
         from samdan.run.executor import execute
 
-        execute(loaded, folder, until, say, progress)
+        execute(loaded, folder, until, say, progress, engine=Engine(engine.value, workers))
     _summary(folder)
 
 
@@ -242,7 +258,12 @@ def schema() -> None:
 
 
 def _summary(folder: Path) -> None:
+    """What the report says, told once: the other processes may find it half written."""
     from samdan.report import summary
+    from samdan.train import parallel
+
+    if not parallel.is_main():
+        return
 
     found = json.loads((folder / "report.json").read_text("utf-8"))
     print(printable(summary(found)))

@@ -22,8 +22,10 @@ VERSION = 1
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
     "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
+    "replay_share", "anneal",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
+_CLEANING = ("kind", "max_bad_rows")
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,23 @@ def steps(
     wanted = _until([stage.name for stage in recipe.stages], until)
     chosen = [stage for stage in recipe.stages if stage.name in wanted]
     base = recipe.base.stage() if isinstance(recipe.base, ScratchBase) else None
-    planned = [_tokenizer_step(recipe, fingerprints)]
+    tokenizer = _tokenizer_step(recipe, fingerprints)
+    cleaned = [
+        step
+        for stage in recipe.all_stages()
+        if stage in chosen or stage.name == "base" or _trains_tokenizer(recipe, stage)
+        for step in _clean_steps(stage, fingerprints)
+    ]
     if base is not None:
-        planned += [*_data_steps(recipe, base, fingerprints), _scratch_step(recipe, base)]
+        planned = [*cleaned, tokenizer, *_data_steps(base), _scratch_step(recipe, base)]
     else:
-        planned.append(
-            Step(
-                "base/load", "load", "base", ("base/tokenizer",), _base_fields(recipe, fingerprints)
-            )
-        )
+        # What can fail at once comes before what takes hours.
+        early = [] if tokenizer.reads else [tokenizer]
+        late = [tokenizer] if tokenizer.reads else []
+        fields = _base_fields(recipe, fingerprints)
+        planned = [*early, Step("base/load", "load", "base", (), fields), *cleaned, *late]
     for stage in chosen:
-        planned += _data_steps(recipe, stage, fingerprints)
+        planned += _data_steps(stage)
     heldout = [s.name for s in planned if s.verb == "prepare"]
     planned.append(_evaluate_step(recipe, "base", parent_step(recipe, None), heldout, fingerprints))
     previous: str | None = None
@@ -129,20 +137,31 @@ def _until(names: Sequence[str], until: str | None) -> set[str]:
 def _tokenizer_step(recipe: Recipe, fingerprints: Mapping[str, str]) -> Step:
     spec = recipe.base.tokenizer
     fields: dict[str, Any] = {"tokenizer": spec.model_dump(mode="json") if spec else None}
+    reads: tuple[str, ...] = ()
     if not isinstance(recipe.base, ScratchBase):
         fields |= {"base": recipe.base.path, "revision": recipe.base.revision}
         fields["files of base"] = fingerprints.get(recipe.base.path)
     if spec is not None and spec.vocab_size is not None:
-        paths = tuple(dict.fromkeys(_location(s) for _, s in tokenizer_sources(recipe)))
-        fields["files"] = [fingerprints.get(path) for path in paths]
+        reads = tuple(clean_step(*place) for place in tokenizer_sources(recipe))
     elif spec is not None and spec.path is not None:
         fields["files"] = fingerprints.get(spec.path)
-    return Step("base/tokenizer", "tokenizer", "base", (), fields)
+    return Step("base/tokenizer", "tokenizer", "base", reads, fields)
 
 
 def tokenizer_sources(recipe: Recipe) -> list[tuple[AnyStage, Source]]:
     """What a new tokenizer is trained on: the text of the base's and the CPT stages' sources."""
     return [(stage, source) for stage, source in recipe.sources() if stage.kind == "cpt"]
+
+
+def _trains_tokenizer(recipe: Recipe, stage: AnyStage) -> bool:
+    """Whether a new tokenizer reads the stage's text: also when the run ends before it."""
+    spec = recipe.base.tokenizer
+    trained = spec is not None and spec.vocab_size is not None
+    return trained and any(stage is reader for reader, _ in tokenizer_sources(recipe))
+
+
+def clean_step(stage: AnyStage, source: Source) -> str:
+    return f"{stage.name}/clean/{source.label}"
 
 
 def _base_fields(recipe: Recipe, fingerprints: Mapping[str, str]) -> dict[str, Any]:
@@ -152,24 +171,41 @@ def _base_fields(recipe: Recipe, fingerprints: Mapping[str, str]) -> dict[str, A
     return {"base": base.path, "revision": base.revision, "files": fingerprints.get(base.path)}
 
 
-def _data_steps(recipe: Recipe, stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]:
+def _clean_steps(stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]:
+    """Per source: read, clean, filter; then what is a copy, within and across the sources."""
     dumped = stage.model_dump(mode="json")
-    prepares = []
+    cleaned = []
     for source in stage.data:
-        fields: dict[str, Any] = {key: dumped[key] for key in _PREPARING}
-        fields |= source.model_dump(mode="json", exclude={"weight", "role", "path"})
+        fields: dict[str, Any] = {key: dumped[key] for key in _CLEANING}
+        fields |= source.model_dump(mode="json", exclude={"weight", "epochs", "role", "path"})
         fields["files"] = fingerprints.get(_location(source))
-        name = f"{stage.name}/prepare/{source.label}"
-        prepares.append(
-            Step(name, "prepare", stage.name, ("base/tokenizer",), fields, source.label)
+        name = clean_step(stage, source)
+        cleaned.append(Step(name, "clean", stage.name, (), fields, source.label))
+    reads = tuple(step.name for step in cleaned)
+    return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads)]
+
+
+def _data_steps(stage: AnyStage) -> list[Step]:
+    dumped = stage.model_dump(mode="json")
+    prepares = [
+        Step(
+            f"{stage.name}/prepare/{source.label}",
+            "prepare",
+            stage.name,
+            ("base/tokenizer", clean_step(stage, source), f"{stage.name}/copies"),
+            {key: dumped[key] for key in _PREPARING},
+            source.label,
         )
+        for source in stage.data
+    ]
     mixing = {
-        "weights": {s.label: [s.role, s.weight] for s in stage.data},
+        "weights": {s.label: [s.role, s.weight, s.epochs] for s in stage.data},
+        "anneal": stage.anneal.model_dump(mode="json") if stage.anneal else None,
         "num_train_epochs": stage.num_train_epochs,
         "max_steps": stage.max_steps,
         "max_length": stage.max_length,
         "units_per_step": stage.units_per_step,
-        "replay_share": getattr(stage, "replay_share", None),
+        "replay_share": stage.replay,
     }
     reads = tuple(step.name for step in prepares)
     return [*prepares, Step(f"{stage.name}/mix", "mix", stage.name, reads, mixing)]

@@ -20,6 +20,7 @@ from samdan.spec import (
     set_value,
 )
 from samdan.stages import (
+    Anneal,
     AnyStage,
     CptStage,
     DpoStage,
@@ -34,8 +35,9 @@ from samdan.stages import (
 from samdan.tasks import Task
 
 __all__ = [
-    "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora", "Recipe",
-    "ScratchBase", "SftStage", "Source", "Stage", "gates_of", "parse", "schema", "with_paths",
+    "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
+    "Recipe", "ScratchBase", "SftStage", "Source", "Stage", "gates_of", "parse", "schema",
+    "with_paths",
 ]  # fmt: skip
 
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})

@@ -38,6 +38,8 @@ class Source(Spec):
     role: Literal["target", "replay", "synthetic"] = "target"
     weight: Positive | None = None
     """Share of the stage's tokens, relative to the other sources' weights."""
+    epochs: Positive | None = None
+    """Passes over this source in the whole stage, instead of a weight; repeats are counted."""
     format: Literal[
         "auto", "text", "messages", "prompt_completion", "alpaca", "sharegpt", "preference"
     ] = "auto"
@@ -78,6 +80,18 @@ class HeldOut(Spec):
     """So many of them are measured, evenly spread over the source."""
 
 
+class Anneal(Spec):
+    """A second mix for the end of the stage: the best data while the learning rate decays.
+
+    Reuse, Don't Retrain (2407.07263) switches when the rate has fallen to a fifth of its peak.
+    """
+
+    weights: dict[str, Positive] = Field(min_length=1)
+    """Source to its share of the tokens, relative to the others; sources not named rest."""
+    share: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.2
+    """The last share of the stage's tokens that is mixed so."""
+
+
 class Lora(Spec):
     """Low-rank adapters (peft), merged into the weights when the stage is exported."""
 
@@ -96,6 +110,9 @@ class Stage(Spec):
     data: tuple[Source, ...] = Field(min_length=1)
     num_train_epochs: Positive
     """One epoch is one pass over the target sources."""
+    replay_share: Annotated[float, Field(strict=True, ge=0, lt=1)] | None = None
+    """Share of replay sources in the tokens when no source has a weight."""
+    anneal: Anneal | None = None
     max_steps: Count | None = None
     """Ends the stage earlier; the schedule is laid over this many steps."""
     learning_rate: Positive
@@ -126,6 +143,8 @@ class Stage(Spec):
     """``adamw_8bit`` needs bitsandbytes; ``adamw_offload`` keeps the states in host memory."""
     max_length: Count
     logging_steps: Count
+    """Where there is no terminal, a line with the mean loss since the last one every so many steps;
+    ``metrics.jsonl`` holds every step."""
     save_steps: Count
     eval_steps: Count
     save_total_limit: Count = 2
@@ -155,6 +174,13 @@ class Stage(Spec):
         weights = [source.weight is not None for source in self.data]
         if any(weights) and not all(weights):
             raise ValueError("either every source has a 'weight' or none has")
+        if any(weights) and any(source.epochs is not None for source in self.data):
+            raise ValueError("'epochs' of a source and 'weight' exclude each other; give one kind")
+        if self.anneal and (strange := sorted(self.anneal.weights.keys() - set(labels))):
+            raise ValueError(
+                f"anneal.weights: no source is called '{strange[0]}'; there are: "
+                f"{', '.join(labels)}"
+            )
         for pattern in self.lr_groups:
             try:
                 re.compile(pattern)
@@ -163,6 +189,11 @@ class Stage(Spec):
                     f"lr_groups: '{pattern}' is not a regular expression: {error}"
                 ) from None
         return self
+
+    @property
+    def replay(self) -> float:
+        """The replay share as it will be."""
+        return 0.05 if self.replay_share is None else self.replay_share
 
     @property
     def units_per_step(self) -> int:
@@ -186,13 +217,16 @@ class CptStage(Stage):
     logging_steps: Count = 100
     save_steps: Count = 5000
     eval_steps: Count = 1000
-    adapts_to: Literal["language", "domain"] = "language"
-    """Decides the replay share without weights: 25% for a new language, 5% for a domain."""
+    adapts_to: Literal["language", "domain", "synthetic"] = "language"
+    """Decides ``replay_share`` when it is absent: 25% for a new language, 5% for a domain in a
+    language that the base knows, 10% for a small synthetic set."""
 
     @property
-    def replay_share(self) -> float:
-        """Share of replay tokens when the sources have no weights (Ibrahim et al. 2403.08763)."""
-        return 0.25 if self.adapts_to == "language" else 0.05
+    def replay(self) -> float:
+        """Ibrahim et al. 2403.08763 for language and domain, EntiGraph 2409.07431 for synthetic."""
+        if self.replay_share is not None:
+            return self.replay_share
+        return {"language": 0.25, "domain": 0.05, "synthetic": 0.1}[self.adapts_to]
 
 
 class SftStage(Stage):

@@ -456,7 +456,8 @@ def test_bad_rows_below_the_limit_are_counted_and_put_aside(world: Path) -> None
     refused = samdan("run", recipe, "--out", world / "run", "--until", "cpt")
     assert refused.code == 1
     assert "2 of 62 rows are bad (3.2%, allowed 1.0%)" in refused.err
-    rows = (world / "run" / "cpt" / "data" / "docs" / "quarantine.jsonl").read_text("utf-8")
+    cleaned = world / "run" / "cpt" / "data" / "docs" / "clean"
+    rows = (cleaned / "quarantine.jsonl").read_text("utf-8")
     assert [row["where"].rsplit(":")[-1] for row in map(json.loads, rows.splitlines())] == [
         "61",
         "62",

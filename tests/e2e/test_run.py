@@ -160,7 +160,7 @@ def test_held_out_records_are_never_trained_on(reference: Path) -> None:
 
 def test_the_index_reads_the_training_shards_only(reference: Path) -> None:
     data = reference / "dpo" / "data"
-    training = TrainingData([data / "pairs"], Index.load(data / "index"))
+    training = TrainingData([data / "pairs"], Index.load(reference / "dpo" / "index"))
     units = training.index.num_units
     seen = {
         training.piece(p).tokens.tobytes() for u in range(units) for p in training.pieces_of_unit(u)
@@ -273,7 +273,8 @@ def test_a_changed_file_is_prepared_again_and_named(
     again = samdan("run", world / "recipe.yaml", "--out", finished)
     assert again.code == 0
     why = done_again(finished)
-    assert why["dpo/prepare/pairs"] == "files changed"
+    assert why["dpo/clean/pairs"] == "files changed"
+    assert why["dpo/prepare/pairs"].startswith("result of dpo/clean/pairs changed")
     assert "cpt/train" not in why
     assert "sft/train" not in why
     assert why["dpo/train"].startswith("result of dpo/")
@@ -359,5 +360,5 @@ def test_the_python_functions_do_what_the_commands_do(
 def test_the_package_offers_the_functions_by_name(recipe: Path) -> None:
     """The example of the package's own documentation."""
     loaded = samdan_package.load_recipe(recipe)
-    assert samdan_package.plan(loaded)[0].name == "base/tokenizer"
+    assert samdan_package.plan(loaded)[0].name == "base/clean/general"
     assert all(callable(getattr(samdan_package, name)) for name in ("plan", "run", "evaluate"))

@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tiny
+from samdan.data.clean import clean_source
+from samdan.data.copies import find_copies
 from samdan.data.mixing import Mixed, check_accounts, mix, shares
 from samdan.data.prepare import prepare_source
 from samdan.lm.batch import collate
 from samdan.lm.shards import Shard
-from samdan.recipe import HeldOut, Stage
+from samdan.recipe import Anneal, HeldOut, Stage
 from samdan.records import DataError
 
 ROLES = ("target", "replay", "synthetic")
@@ -63,7 +65,9 @@ def test_weights_make_targets_one_pass_and_the_others_relative_to_them() -> None
     assert got == pytest.approx({"docs": 900, "general": 300})
 
 
-@pytest.mark.parametrize(("adapts_to", "replay"), [("language", 0.25), ("domain", 0.05)])
+@pytest.mark.parametrize(
+    ("adapts_to", "replay"), [("language", 0.25), ("domain", 0.05), ("synthetic", 0.1)]
+)
 def test_without_weights_replay_gets_the_default_share_of_all_tokens(
     adapts_to: Any, replay: float
 ) -> None:
@@ -80,7 +84,74 @@ def test_without_weights_replay_gets_the_default_share_of_all_tokens(
     assert got["en"] == pytest.approx(3 * got["code"])
 
 
+def test_replay_share_is_a_field_of_every_stage() -> None:
+    data = (tiny.source("docs"), tiny.source("en", "replay"))
+    for make in (tiny.cpt, tiny.sft, tiny.dpo):
+        got = shares(make(data=data, replay_share=0.4), {"docs": 600, "en": 5000})
+        assert got == pytest.approx({"docs": 600, "en": 400})
+
+
+def test_epochs_of_a_source_are_its_passes_over_the_whole_stage(tmp_path: Path) -> None:
+    data = (
+        tiny.source("docs"),
+        tiny.source("wiki", "synthetic").model_copy(update={"epochs": 0.5}),
+        tiny.source("en", "replay").model_copy(update={"epochs": 3}),
+    )
+    stage = tiny.sft(data=data, num_train_epochs=2)
+    mixed = mix(stage, shards(tmp_path, stage, [[10] * 8, [10] * 8, [10] * 4]), seed=0)
+    assert tokens_by_source(mixed) == {0: 160, 1: 40, 2: 120}
+    assert mixed.accounts["en"]["repeated"] == 80
+    assert mixed.accounts["wiki"]["dropped"] == {"not_reached": 40}
+
+
 # --- mixing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_steps", [None, 50])
+def test_the_end_of_a_stage_may_have_a_mix_of_its_own(
+    tmp_path: Path, max_steps: int | None
+) -> None:
+    data = (
+        tiny.source("docs", weight=0.5),
+        tiny.source("best", "synthetic", weight=0.1),
+        tiny.source("en", "replay", weight=0.4),
+    )
+    anneal = Anneal(share=0.2, weights={"best": 3.0, "en": 1.0})
+    stage = tiny.sft(
+        data=data,
+        num_train_epochs=2,
+        max_steps=max_steps,
+        anneal=anneal,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=1,
+    )
+    mixed = mix(stage, shards(tmp_path, stage, [[10] * 50] * 3), seed=0)
+    total = mixed.index.num_units
+    assert total == (200 if max_steps is None else 100)
+    last = Counter(sources_of_units(mixed)[round(0.8 * total) :])
+    assert last == {1: round(0.15 * total), 2: round(0.05 * total)}
+    first = Counter(sources_of_units(mixed)[: round(0.8 * total)])
+    for number, weight in enumerate((0.5, 0.1, 0.4)):
+        assert abs(first[number] - weight * 0.8 * total) <= 1
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.floats(0.05, 1.0), min_size=2, max_size=4), st.integers(0, 5))
+def test_weights_hold_in_every_batch_to_a_block(weights: list[float], seed: int) -> None:
+    """Whatever the batch, each source's blocks in it are off by less than one at either end."""
+    roles = ["target"] + ["replay"] * (len(weights) - 1)
+    data = tuple(
+        tiny.source(f"s{i}", role, weight)
+        for i, (role, weight) in enumerate(zip(roles, weights, strict=True))
+    )
+    stage = tiny.sft(data=data, num_train_epochs=1)
+    with tempfile.TemporaryDirectory() as folder:
+        mixed = mix(stage, shards(Path(folder), stage, [[10] * 90 for _ in weights]), seed)
+    order, counts = sources_of_units(mixed), Counter(sources_of_units(mixed))
+    for start in range(0, len(order) - 15, 16):
+        batch = Counter(order[start : start + 16])
+        for number in range(len(weights)):
+            assert abs(batch[number] - 16 * counts[number] / len(order)) < 2
 
 
 @st.composite
@@ -249,7 +320,11 @@ def prepare(folder: Path, stage: Stage, rows: Sequence[Any], seed: int = 0) -> d
     folder.mkdir(parents=True, exist_ok=True)
     path = write_rows(folder / "rows.jsonl", rows)
     source = stage.data[0].model_copy(update={"path": str(path)})
-    return prepare_source(stage, source, tiny.chat(), seed, folder / "out")  # type: ignore[arg-type]
+    out = folder / "out"
+    clean_source(stage, source, out / "clean")  # type: ignore[arg-type]
+    find_copies({"rows": out / "clean"}, out / "copies")
+    copies = np.load(out / "copies" / "rows.npy")
+    return prepare_source(stage, source, tiny.chat(), seed, out, copies)  # type: ignore[arg-type]
 
 
 def texts(folder: Path) -> set[str]:
@@ -334,8 +409,8 @@ def test_too_many_bad_rows_stop_the_step_and_say_where_to_look(tmp_path: Path) -
     rows += ["{broken", {"other": 1}]
     with pytest.raises(DataError, match=r"2 of 22 rows are bad.*quarantine\.jsonl") as raised:
         prepare(tmp_path, tiny.cpt(heldout=HeldOut(share=0.0)), rows)
-    assert str(tmp_path / "out" / "quarantine.jsonl") in str(raised.value)
-    lines = (tmp_path / "out" / "quarantine.jsonl").read_text("utf-8").splitlines()
+    assert str(tmp_path / "out" / "clean" / "quarantine.jsonl") in str(raised.value)
+    lines = (tmp_path / "out" / "clean" / "quarantine.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["where"] for line in lines] == [
         f"{tmp_path / 'rows.jsonl'}:21",
         f"{tmp_path / 'rows.jsonl'}:22",

@@ -96,8 +96,8 @@ def test_a_changed_field_concerns_only_the_steps_that_read_it(
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("docs", {"cpt/prepare/docs"}),
-        ("pairs", {"dpo/prepare/pairs"}),
+        ("docs", {"cpt/clean/docs"}),
+        ("pairs", {"dpo/clean/pairs"}),
         ("b", {"base/tokenizer", "base/load"}),
         ("facts", {"base/evaluate", "cpt/evaluate", "sft/evaluate", "dpo/evaluate"}),
     ],

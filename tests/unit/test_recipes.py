@@ -112,5 +112,5 @@ def test_the_golden_recipe_is_the_golden_table() -> None:
 
 def test_replay_defaults_are_25_percent_for_a_language_and_5_for_a_domain() -> None:
     source = recipes.Source(path="a")
-    assert recipes.CptStage(data=(source,)).replay_share == 0.25
-    assert recipes.CptStage(data=(source,), adapts_to="domain").replay_share == 0.05
+    assert recipes.CptStage(data=(source,)).replay == 0.25
+    assert recipes.CptStage(data=(source,), adapts_to="domain").replay == 0.05

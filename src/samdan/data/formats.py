@@ -88,13 +88,16 @@ def as_pair(row: Row, source: Source, notes: Counter[str] | None = None) -> Pref
 
 
 def records(
-    stage_kind: StageKind, source: Source, notes: Counter[str] | None = None
+    stage_kind: StageKind,
+    source: Source,
+    notes: Counter[str] | None = None,
+    files: Sequence[int] | None = None,
 ) -> Iterator[Document | Conversation | PreferencePair | Drop]:
     """Every row of the source as a record of the stage or a Drop, streamed, in order.
 
     ``notes`` receives ``end_marker_removed``: how many answers of the records yielded so far lost a
-    literal end marker. Raises DataError for a format or column that the stage does not know, and
-    what ``read_rows`` raises.
+    literal end marker. ``files``: as in ``read_rows``. Raises DataError for a format or column that
+    the stage does not know, and what ``read_rows`` raises.
     """
     formats, known = KNOWN[stage_kind]
     if source.format not in formats:
@@ -104,7 +107,7 @@ def records(
         if name not in known:
             raise DataError(f"{source.label}: columns.{name}: {nearest_key(name, known)}")
     convert = {"cpt": as_document, "sft": as_conversation, "dpo": as_pair}[stage_kind]
-    rows = read_rows(source)
+    rows = read_rows(source, files)
     return (row if isinstance(row, Drop) else convert(row, source, notes) for row in rows)
 
 

@@ -34,11 +34,15 @@ def shares(stage: Stage, tokens: Mapping[str, int]) -> dict[str, float]:
         per_weight = whole / sum(weights[s.label] for s in targets)
         return {label: weight * per_weight for label, weight in weights.items()}
     given = {s.label: float(tokens[s.label]) for s in stage.data if s.role != "replay"}
-    replay = {s.label: tokens[s.label] for s in stage.data if s.role == "replay"}
+    given |= {
+        s.label: tokens[s.label] * s.epochs / stage.num_train_epochs
+        for s in stage.data
+        if s.epochs is not None
+    }
+    replay = {s.label: tokens[s.label] for s in stage.data if s.label not in given}
     if not replay:
         return given
-    share = stage.replay_share if isinstance(stage, CptStage) else 0.05
-    budget = sum(given.values()) * share / (1 - share)
+    budget = sum(given.values()) * stage.replay / (1 - stage.replay)
     total = sum(replay.values())
     return given | {label: budget * held / total for label, held in replay.items()}
 
@@ -55,39 +59,61 @@ def mix(stage: Stage, shards: Mapping[str, Shard], seed: int, world_size: int = 
         stage, {label: int(t[:, 2].sum()) for label, t in zip(labels, tables, strict=True)}
     )
     streams = [
-        _Stream(table[:, 2], budget[label], seed, number)
-        for number, (label, table) in enumerate(zip(labels, tables, strict=True))
+        _Stream(table[:, 2], seed, number) for number, table in enumerate(tables)
     ]
+    starts = [int(start) for start in base[:-1]]
+    most = None if stage.max_steps is None else stage.max_steps * stage.units_per_step * world_size
+    end = stage.anneal.share if stage.anneal else 0.0
+    per_epoch = [budget[label] for label in labels]
+    units = _blended(stage, streams, starts, per_epoch, stage.num_train_epochs * (1 - end))
+    if most is not None:
+        units = units[: round(most * (1 - end))]
+    if stage.anneal:
+        weights = [stage.anneal.weights.get(label, 0.0) for label in labels]
+        best = [sum(per_epoch) * weight / sum(weights) for weight in weights]
+        units += _blended(stage, streams, starts, best, stage.num_train_epochs * end)
+        units = units if most is None else units[:most]
+    index = _index(pieces, units)
+    return Mixed(index, _accounts(stage.data, shards, index))
+
+
+def _blended(
+    stage: Stage,
+    streams: Sequence[_Stream],
+    starts: Sequence[int],
+    per_epoch: Sequence[float],
+    epochs: float,
+) -> list[list[int]]:
+    """Units of so many epochs, every prefix of an epoch holding each source in proportion.
+
+    ``per_epoch``: tokens by source. ``starts``: the number of each source's first piece.
+    """
     units: list[list[int]] = []
-    whole, rest = divmod(stage.num_train_epochs, 1)
+    whole, rest = divmod(epochs, 1)
     for share in [1.0] * int(whole) + ([rest] if rest > 1e-9 else []):
         by_source = [
-            [[int(base[s]) + piece for piece in unit] for unit in _units(stage, stream, share)]
-            for s, stream in enumerate(streams)
+            [[start + piece for piece in unit] for unit in _units(stage, stream, share * tokens)]
+            for stream, start, tokens in zip(streams, starts, per_epoch, strict=True)
         ]
         cursors = [iter(source_units) for source_units in by_source]
         units += [next(cursors[s]) for s in interleave([len(u) for u in by_source])]
-    if stage.max_steps is not None:
-        units = units[: stage.max_steps * stage.units_per_step * world_size]
-    index = _index(pieces, units)
-    return Mixed(index, _accounts(stage.data, shards, index))
+    return units
 
 
 class _Stream:
     """A source's pieces, pass after pass, each pass in an order of its own."""
 
-    def __init__(self, lengths: Int, tokens_per_epoch: float, seed: int, source: int) -> None:
+    def __init__(self, lengths: Int, seed: int, source: int) -> None:
         self.lengths = lengths
-        self.tokens_per_epoch = tokens_per_epoch
         self._key = (seed, source)
         self._order: list[int] = []
         self._pass = 0
         self._taken = 0
         self._owed = 0.0
 
-    def take(self, share: float) -> list[int]:
-        """Pieces of the next ``share`` of an epoch, to within half a piece over the whole run."""
-        self._owed += share * self.tokens_per_epoch
+    def take(self, tokens: float) -> list[int]:
+        """Pieces of the next so many tokens, to within half a piece over the whole run."""
+        self._owed += tokens
         taken: list[int] = []
         while len(self.lengths):
             if not self._order:
@@ -118,9 +144,9 @@ def _pieces(stage: Stage, shard: Shard) -> Int:
     return np.asarray(rows, np.int64).reshape(-1, 3)
 
 
-def _units(stage: Stage, stream: _Stream, share: float) -> list[list[int]]:
-    """One epoch of one source: blocks of up to max_length tokens, or single records."""
-    taken = stream.take(share)
+def _units(stage: Stage, stream: _Stream, tokens: float) -> list[list[int]]:
+    """So many tokens of one source: blocks of up to max_length tokens, or single records."""
+    taken = stream.take(tokens)
     if not isinstance(stage, CptStage):
         return [[piece] for piece in taken]
     bins = best_fit_in_order([int(stream.lengths[piece]) for piece in taken], stage.max_length)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 from samdan.data.files import Listing, listing, reading
@@ -55,20 +56,35 @@ def resolve_hub(source: Source) -> str:
     return commit_of(source.hub or "", source.revision)
 
 
-def read_rows(source: Source) -> Iterator[Row | Drop]:
+def read_rows(source: Source, files: Sequence[int] | None = None) -> Iterator[Row | Drop]:
     """Streams the source in little memory; a document at a time where a file is one.
 
-    ``max_records`` counts rows and drops, but not blank lines nor what is ``LEFT_OUT``. Raises as
-    ``files_of`` and ``resolve_hub`` do, EnvironmentFailure when the machine cannot read or lacks a
-    library that one of the files needs.
+    ``max_records`` counts rows and drops, but not blank lines nor what is ``LEFT_OUT``. ``files``:
+    positions in ``files_of``, to read only those of a local source; what is left out is told with
+    the file behind it, at the end with the last. Raises as ``files_of`` and ``resolve_hub`` do,
+    EnvironmentFailure when the machine cannot read or lacks a library that a file needs.
     """
     if source.path is None:
         rows: Iterator[Row | Drop] = hub_rows(source, resolve_hub(source))
     else:
         found = listing(source.path)
-        _need_libraries(found, source)
-        rows = _rows(found, source)
+        groups = _with_left_out(found)
+        chosen = groups if files is None else [groups[number] for number in files]
+        _need_libraries(found, [group[-1] for group in chosen])
+        rows = _rows(found, chain.from_iterable(chosen), source)
     return rows if source.max_records is None else _first(rows, source.max_records)
+
+
+def _with_left_out(found: Listing) -> list[list[Path]]:
+    """Each file behind what is left out before it; the last one also before the rest of that."""
+    groups: list[list[Path]] = [[]]
+    for path in found.names:
+        groups[-1].append(path)
+        if path not in found.left:
+            groups.append([])
+    rest = groups.pop()
+    groups[-1] = rest + groups[-1]
+    return groups
 
 
 def _first(rows: Iterator[Row | Drop], number: int) -> Iterator[Row | Drop]:
@@ -80,20 +96,20 @@ def _first(rows: Iterator[Row | Drop], number: int) -> Iterator[Row | Drop]:
 
 
 @reading()
-def _need_libraries(found: Listing, source: Source) -> None:
+def _need_libraries(found: Listing, paths: Iterable[Path]) -> None:
     """One file of each kind tells; what lies in a ZIP archive, each of them."""
     seen: set[str | None] = set()
-    for path in found.files:
+    for path in paths:
         kind = suffix_of(path.name)
         if kind not in seen or kind == ".zip":
             seen.add(kind)
-            need_libraries(_file(path, found, source.label, frozenset()))
+            need_libraries(_file(path, found, "", frozenset()))
 
 
-def _rows(found: Listing, source: Source) -> Iterator[Row | Drop]:
+def _rows(found: Listing, paths: Iterable[Path], source: Source) -> Iterator[Row | Drop]:
     label, columns = source.label, frozenset(source.columns.values())
     with Worker() as worker:
-        for path in found.names:
+        for path in paths:
             file = _file(path, found, label, columns)
             if path not in found.left:
                 with reading(file.origin.path):

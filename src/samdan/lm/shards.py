@@ -8,7 +8,6 @@ training (a block, a conversation, a pair), in training order. Nothing is pickle
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,13 +148,3 @@ class TrainingData:
     def piece(self, number: int) -> Encoded:
         shard, record, start, length = (int(x) for x in self.index.pieces[number])
         return self.shards[shard].record(record, start, length)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file is either the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(
-        json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
-    )
-    draft.replace(path)

@@ -11,8 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
+from samdan.lm.files import write_json
 from samdan.lm.model import weights_hash
-from samdan.lm.shards import write_json
 from samdan.run.context import Run
 from samdan.run.steps import Result
 from samdan.train import parallel

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samdan.data.engine import Engine
 from samdan.lm.chat import ChatFormat
 from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
 from samdan.lm.scoring import Scorer
@@ -61,6 +62,7 @@ class Run:
     progress: Callable[[Mapping[str, Any]], None] = lambda row: None
     injected: Callable[[str, int], None] = lambda where, step: None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Engine)
 
     def chat(self) -> ChatFormat:
         return load_chat(str(self.ledger.tokenizer()))

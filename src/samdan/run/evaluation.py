@@ -13,10 +13,11 @@ from typing import Any
 from samdan.evals.generate import greedy
 from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
 from samdan.evals.stats import compare
-from samdan.lm.shards import Shard, write_json
+from samdan.lm.files import write_json
+from samdan.lm.shards import Shard
 from samdan.plan import Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
-from samdan.records import Comparison, EvalResult, Message, Verdict
+from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
 from samdan.run.context import Run
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
@@ -133,13 +134,20 @@ def gate(run: Run, step: Step) -> Result:
 
 
 def compared(run: Run, stage: AnyStage) -> dict[str, Comparison]:
-    """Every metric of base, parent and stage."""
+    """Every metric of base, parent and stage. Raises DataError when one was not measured on all."""
     parent = parent_stage(run.recipe, stage.name) or "base"
     base, before, after = (_load(run, name) for name in ("base", parent, stage.name))
     seed = run.recipe.seed
     tables = [_by_name(model) for model in (base, before, after)]
+    for model, table in zip(("base", parent), tables, strict=False):
+        if missing := sorted(tables[2].keys() - table.keys()):
+            # Anything put in its place would look like "no change".
+            raise DataError(
+                f"{stage.name}/gate: {', '.join(missing)} was measured on '{stage.name}' and not "
+                f"on '{model}'; remove {run.ledger.evaluation(model)} and run again"
+            )
     found = {
-        name: compare(tables[0].get(name, result), tables[1].get(name, result), result, seed)
+        name: compare(tables[0][name], tables[1][name], result, seed)
         for name, result in tables[2].items()
     }
     return found | _rewards(stage, before, after, seed)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
@@ -27,6 +28,8 @@ from samdan.train import parallel
 STEPS: dict[str, work.StepFunction] = {
     "tokenizer": work.make_tokenizer,
     "load": work.load_base,
+    "clean": work.clean,
+    "copies": work.copies,
     "prepare": work.prepare,
     "mix": work.mix_sources,
     "reference": work.reference,
@@ -54,9 +57,11 @@ def execute(
     say: Say = print,
     progress: Callable[[Mapping[str, Any]], None] = lambda row: None,
     injected: Callable[[str, int], None] | None = None,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Carries out the recipe in ``folder`` and returns how it ended.
 
+    ``engine``: where data are prepared; every core of this machine when absent.
     Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
     """
     parallel.start()
@@ -69,7 +74,10 @@ def execute(
     try:
         with Signals() as signals:
             faults = injected or from_environment()
-            run = Run(recipe, ledger, signals, say, progress, faults, fingerprints(recipe))
+            run = Run(
+                recipe, ledger, signals, say, progress, faults, fingerprints(recipe),
+                engine or Engine(),
+            )  # fmt: skip
             _begin(run)
             for step in steps(recipe, run.fingerprints, until):
                 signals.poll()
@@ -177,6 +185,8 @@ def _is_there(run: Run, step: Step) -> bool:
     ledger, stage = run.ledger, step.stage
     made = {
         "tokenizer": ledger.tokenizer() / "tokenizer.json",
+        "clean": ledger.clean(stage, step.source) / "manifest.json",
+        "copies": ledger.copies(stage) / "manifest.json",
         "prepare": ledger.source(stage, step.source) / "manifest.json",
         "mix": ledger.manifest(stage),
         "reference": ledger.reference(stage),

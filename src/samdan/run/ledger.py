@@ -64,8 +64,14 @@ class Ledger:
     def source(self, stage: str, label: str) -> Path:
         return self.folder / stage / "data" / label
 
+    def clean(self, stage: str, label: str) -> Path:
+        return self.source(stage, label) / "clean"
+
+    def copies(self, stage: str) -> Path:
+        return self.folder / stage / "copies"
+
     def index(self, stage: str) -> Path:
-        return self.folder / stage / "data" / "index"
+        return self.folder / stage / "index"
 
     def manifest(self, stage: str) -> Path:
         return self.folder / stage / "data" / "manifest.json"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samdan import __version__
+from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import render
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
@@ -25,10 +26,9 @@ CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     """Assembles and writes both files; returns the content of report.json."""
     report = assemble(ledger, recipe)
-    (ledger.folder / "report.json").write_text(
-        json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
-    )
-    (ledger.folder / "report.html").write_text(render(report), "utf-8")
+    text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    write_text(ledger.folder / "report.json", text)
+    write_text(ledger.folder / "report.html", render(report))
     return report
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-EVERY_SECONDS = 30.0  # between progress lines where there is no terminal
-
 
 class Terminal:
-    """A progress bar per stage on a terminal; a line now and then elsewhere. Main process only."""
+    """A progress bar per stage on a terminal; a line every ``logging_steps`` elsewhere.
+
+    Only the main process speaks.
+    """
 
     def __init__(self) -> None:
         self._speaks = os.environ.get("RANK", "0") == "0"
@@ -23,7 +24,8 @@ class Terminal:
         self._progress: Progress | None = None
         self._task: Any = None
         self._stage = ""
-        self._last = 0.0
+        self._losses: list[float] = []  # since the last line
+        self._speeds: list[float] = []
 
     def __enter__(self) -> Terminal:
         if self._console.is_terminal and self._speaks:
@@ -48,7 +50,7 @@ class Terminal:
             self._console.print(text)
 
     def progress(self, row: Mapping[str, Any]) -> None:
-        """Takes what one optimizer step measured, with ``stage``, ``step`` and ``of``."""
+        """Takes what an optimizer step measured; ``stage``, ``step``, ``of``, ``logging_steps``."""
         if not self._speaks:
             return
         if self._progress is None:
@@ -63,13 +65,15 @@ class Terminal:
         self._progress.update(self._task, completed=row["step"], **fields)
 
     def _line(self, row: Mapping[str, Any]) -> None:
-        now = time.monotonic()
-        if now - self._last < EVERY_SECONDS and row["step"] != row["of"]:
+        self._losses.append(row["loss"])
+        self._speeds.append(row["tokens_per_second"])
+        if row["step"] % row["logging_steps"] and row["step"] != row["of"]:
             return
-        self._last = now
         print(
-            f"{row['stage']} step {row['step']}/{row['of']} loss {row['loss']:.4f} "
-            f"{row['tokens_per_second']:,.0f} tokens/s",
+            f"{row['stage']} step {row['step']}/{row['of']} loss {fmean(self._losses):.4f} "
+            f"lr {row['lr']:.2e} {fmean(self._speeds):,.0f} tokens/s",
             file=sys.stderr,
             flush=True,
         )
+        self._losses.clear()
+        self._speeds.clear()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from samdan.lm.files import write_text
 from samdan.records import DataError
 from samdan.run.ledger import Ledger, last_status, read_json
 
@@ -82,7 +83,7 @@ def again(folder: Path) -> str:
 
         report = write_report(ledger, load_recipe(ledger.recipe_file))
     elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
-        page.write_text(render(report), "utf-8")
+        write_text(page, render(report))
     return f"{printable(summary(report))}\n{page}"
 
 

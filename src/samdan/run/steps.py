@@ -8,21 +8,26 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samdan.data.formats import records
+import numpy as np
+
+from samdan.data.clean import KEPT, clean_source
+from samdan.data.copies import find_copies
 from samdan.data.mixing import check_accounts, mix
 from samdan.data.prepare import prepare_source
+from samdan.data.store import clean_parts, read_part, texts_of
 from samdan.lm.chat import ChatFormat
+from samdan.lm.files import write_json
 from samdan.lm.model import load_model, weights_hash
-from samdan.lm.shards import Index, Shard, TrainingData, write_json
+from samdan.lm.shards import Index, Shard, TrainingData
 from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
-from samdan.plan import Step, parent_stage, tokenizer_sources
+from samdan.plan import Step, components, identity, parent_stage, tokenizer_sources
 from samdan.recipe import AnyStage, Source
-from samdan.records import DataError, Document
+from samdan.records import DataError
 from samdan.run.context import Run, existing_base
 from samdan.run.labels import prove_labels
 from samdan.train import parallel
@@ -65,10 +70,10 @@ def make_tokenizer(run: Run, step: Step) -> Result:
 
 def _texts(run: Run) -> Iterator[str]:
     for stage, source in tokenizer_sources(run.recipe):
-        for record in records(stage.kind, source):
+        for part in clean_parts(run.ledger.clean(stage.name, source.label)):
             run.signals.poll()
-            if isinstance(record, Document):
-                yield record.text
+            for record in read_part(part / KEPT):
+                yield from texts_of(record)
 
 
 def load_base(run: Run, step: Step) -> Result:
@@ -82,21 +87,39 @@ def load_base(run: Run, step: Step) -> Result:
     return Result(f"{base.path}@{commit or base.revision}", {"base": base.path, "commit": commit})
 
 
+def clean(run: Run, step: Step) -> Result:
+    """One source to clean records; goes on where it was stopped."""
+    stage, source = run.stage(step.stage), _source(run, step)
+    folder = run.ledger.clean(step.stage, source.label)
+    _keep_what_belongs(run, step, folder)
+    manifest = clean_source(stage, source, folder, run.engine, run.signals.poll)
+    return Result(manifest["sha256"], _only(manifest, "records_in", "records_kept", "dropped"))
+
+
+def copies(run: Run, step: Step) -> Result:
+    """Which records of a stage are copies of earlier ones, over all its sources."""
+    stage = run.stage(step.stage)
+    cleaned = {s.label: run.ledger.clean(stage.name, s.label) for s in stage.data}
+    found = find_copies(cleaned, run.ledger.copies(stage.name))
+    return Result(found["sha256"], _only(found, "copies"))
+
+
 def prepare(run: Run, step: Step) -> Result:
     """One source to one shard, its held-out records apart; proves the labels before going on."""
     stage, source = run.stage(step.stage), _source(run, step)
     folder = run.ledger.source(step.stage, source.label)
-    _fresh(folder)
     chat = run.chat()
-    manifest = prepare_source(stage, source, chat, run.recipe.seed, folder)
-    prove_labels(stage, source.label, Shard(folder), manifest, chat)
-    return Result(
-        manifest["sha256"],
-        {
-            k: manifest[k]
-            for k in ("records_in", "records_trained", "records_heldout", "records_dropped")
-        },
+    copies_of = np.load(run.ledger.copies(stage.name) / f"{source.label}.npy", allow_pickle=False)
+    manifest = prepare_source(
+        stage, source, chat, run.recipe.seed, folder, copies_of, run.signals.poll
     )
+    prove_labels(stage, source.label, Shard(folder), manifest, chat)
+    counts = ("records_in", "records_trained", "records_heldout", "records_dropped")
+    return Result(manifest["sha256"], _only(manifest, *counts))
+
+
+def _only(manifest: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: manifest[name] for name in names}
 
 
 def mix_sources(run: Run, step: Step) -> Result:
@@ -154,6 +177,15 @@ def new_tokens(run: Run) -> tuple[int, ...]:
 
 def _source(run: Run, step: Step) -> Source:
     return next(s for s in run.stage(step.stage).data if s.label == step.source)
+
+
+def _keep_what_belongs(run: Run, step: Step, folder: Path) -> None:
+    """Finished tasks of this very step are kept; those of another recipe or of other files go."""
+    mine = identity(components(step, run.ledger.outputs(), run.recipe.seed))
+    marker = folder / "identity"
+    if not marker.is_file() or marker.read_text("utf-8") != mine:
+        _fresh(folder)
+        marker.write_text(mine, "utf-8")
 
 
 def _fresh(folder: Path) -> None:

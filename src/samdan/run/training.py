@@ -190,7 +190,8 @@ def _watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metri
         if parallel.is_main():
             run.ledger.add_metrics(f"{stage.name}/train", stage.name, metrics)
             run.progress({"stage": stage.name, "step": metrics.step, "of": total,
-                          "tokens": metrics.tokens, **metrics.values})  # fmt: skip
+                          "tokens": metrics.tokens, "logging_steps": stage.logging_steps,
+                          **metrics.values})  # fmt: skip
         _judge(training, history, verdicts)
         yield metrics
 
