@@ -20,8 +20,8 @@ from samdan.records import DataError, EnvironmentFailure
 class Listing:
     """The files of a source with their NFC names below its root, in the order of these.
 
-    ``left``: by path, why it is not read: a link that is not followed; "" for a kind of file that no
-    reader knows.
+    ``left``: by path, why it is not read: a link that is not followed; "" for a kind of file that
+    no reader knows.
     """
 
     names: Mapping[Path, str]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
+from typing import IO
 
 from samdan.data.files import Listing, listing, reading
 from samdan.data.hub import commit_of, hub_rows
@@ -125,8 +126,11 @@ def _file(path: Path, found: Listing, label: str, columns: frozenset[str]) -> Fi
     shown = os.fsencode(path).decode(errors="backslashreplace")
     name = os.fsencode(found.names[path]).decode(errors="backslashreplace")
     size = 0 if path in found.left else path.stat().st_size
-    opened = partial(open, path, "rb")
-    return File(name, Origin(shown), size, opened, columns, {"source": label})
+    return File(name, Origin(shown), size, partial(_opened, path), columns, {"source": label})
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return open(path, "rb")
 
 
 @lru_cache(maxsize=65536)

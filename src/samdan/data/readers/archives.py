@@ -156,7 +156,9 @@ def _tar(file: File, stream: Any) -> Reading:
     bounds = file.bounds or Bounds(file.size)
     fenced = _Fenced(stream, bounds)
     with _damage("broken_tar"):
-        archive = tarfile.open(fileobj=fenced, mode="r|", errors="surrogateescape")  # type: ignore[call-overload]
+        archive = tarfile.TarFile.open(  # type: ignore[call-overload]
+            fileobj=fenced, mode="r|", errors="surrogateescape"
+        )
     while True:
         fenced.fence = archive.offset + MAX_HEADER
         with _damage("broken_tar"):

@@ -10,11 +10,9 @@ BOM: Final = b"\xef\xbb\xbf"
 # What a charset is called outside, and the codec for it. EUC-KR is read as its superset CP949.
 CODECS: Final = {
     **dict.fromkeys(("utf-8", "utf8", "us-ascii", "ascii"), "utf-8"),
-    **dict.fromkeys(
-        ("euc-kr", "euckr", "cp949", "ms949", "uhc", "windows-949", "x-windows-949", "korean")
-        + ("ks_c_5601-1987", "ks_c_5601-1989", "ksc5601", "ksc_5601", "ks_c_5601"),
-        "cp949",
-    ),
+    **dict.fromkeys(("euc-kr", "euckr", "cp949", "ms949", "uhc", "windows-949"), "cp949"),
+    **dict.fromkeys(("x-windows-949", "korean", "ks_c_5601", "ks_c_5601-1987"), "cp949"),
+    **dict.fromkeys(("ks_c_5601-1989", "ksc5601", "ksc_5601"), "cp949"),
     "iso-2022-kr": "iso2022_kr",
     **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "windows-31j"), "cp932"),
     "euc-jp": "euc_jp",
@@ -60,7 +58,7 @@ def decode(data: bytes, declared: str = "") -> tuple[str, tuple[str, ...]]:
 
 
 def _is_korean(text: str) -> bool:
-    """Whether a text that could be decoded as CP949 was meant so: Chinese and Latin often can be."""
+    """Whether what could be decoded as CP949 was meant so: Chinese and Latin often can be."""
     foreign = [c for c in text if c > "\x7f"]
     hangul = sum("가" <= c <= "힣" for c in foreign)
     if 2 * hangul < len(foreign):

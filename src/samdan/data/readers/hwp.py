@@ -21,8 +21,11 @@ _LOCKED: Final = ("hwp5-password", "hwp5-distribution", "hwp5-drm")
 _FOREIGN: Final = ("hwp5-not-hwp5", "hwp5-version-unsupported")
 # Holds text among other things: shapes, their captions, groups of them.
 _SHAPES: Final = frozenset(
-    ("rect", "ellipse", "polygon", "curve", "line", "connectLine", "arc", "container", "pic", "ole")
-    + ("drawText", "caption", "subList", "case", "default", "chart", "video", "equation", "textart")
+    (
+        *("rect", "ellipse", "polygon", "curve", "line", "connectLine", "arc", "container", "pic"),
+        *("ole", "drawText", "caption", "subList", "case", "default", "chart", "video", "equation"),
+        "textart",
+    )
 )
 _MARKS: Final = {"tab": "\t", "lineBreak": "\n", "nbSpace": " ", "fwSpace": " ", "hyphen": "-"}
 

@@ -43,9 +43,7 @@ def mbox_rows(file: File) -> Reading:
         for number in count(1):
             content, line = _until_next(stream)
             name = f"!/{number}.eml"
-            inner = replace(
-                file, path=file.path + name, origin=Origin(file.origin.path + name), depth=file.depth + 1
-            )
+            inner = replace(file, path=file.path + name, origin=Origin(file.origin.path + name))
             if content is None:
                 yield Drop("file_too_long", inner.origin, f"more than {MAX_MESSAGE_BYTES} bytes")
             else:
@@ -97,7 +95,7 @@ def _message(file: File, content: bytes) -> Reading:
 
 
 def _about(message: Message) -> dict[str, str]:
-    about = {"title": _header(message, "Subject"), "from": _header(message, "From")}
+    about = {"title": _header(message, "Subject"), "author": _header(message, "From")}
     try:
         about["date"] = parsedate_to_datetime(str(message.get("Date", ""))).date().isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -39,13 +39,15 @@ def table(rows: Iterable[Sequence[Cell]], inside: bool = False) -> str:
     """
     grid = [row for row in _grid(rows) if any(row)]
     width = max((len(row) for row in grid), default=0)
+    used = [at for at in range(width) if any(at < len(row) and row[at] for row in grid)]
+    grid = [[row[at] if at < len(row) else "" for at in used] for row in grid]
     long = any(len(text) > MAX_CELL for row in grid for text in row)
     if long or is_frame([len(row) for row in grid]):
         return joined(text for row in grid for text in row)
     if inside:
         return "\n".join(" / ".join(filter(None, row)) for row in grid)
-    lines = [bar_line([*row, *[""] * (width - len(row))]) for row in grid]
-    return "\n".join([lines[0], rule(width), *lines[1:]])
+    lines = [bar_line(row) for row in grid]
+    return "\n".join([lines[0], rule(len(used)), *lines[1:]])
 
 
 def is_frame(widths: Sequence[int]) -> bool:
@@ -92,7 +94,7 @@ def joined(blocks: Iterable[str]) -> str:
 
 
 def tidy(text: str) -> str:
-    """One kind of line end, nothing unseen, no space at the end of lines, one empty line at most."""
+    """One kind of line end, nothing unseen, no space at line ends, one empty line at most."""
     text = _UNSEEN.sub("", _LINE_ENDS.sub("\n", text))
     text = re.sub(r"[ \t\u00a0\u3000]+(?=\n|$)", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")

@@ -19,7 +19,9 @@ _PASSWORD: Final = 4  # FPDF_ERR_PASSWORD
 _SECURITY: Final = 5  # FPDF_ERR_SECURITY
 # pdfium marks a hyphen that only the end of a line needs.
 _SOFT_HYPHEN: Final = re.compile("[\x02\ufffe]\\s*\n")
-_NUMBER: Final = re.compile(r"\W*(?:page|쪽|페이지)?\W*\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?\W*(?:쪽|페이지)?\W*")
+_NUMBER: Final = re.compile(
+    r"\W*(?:page )?\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?(?: ?쪽| ?페이지)?\W*", re.IGNORECASE
+)
 
 
 def pdf_rows(file: File) -> Iterator[Row | Drop]:
@@ -41,9 +43,10 @@ def pdf_rows(file: File) -> Iterator[Row | Drop]:
         detail = f"{len(pages)} pages without text: scans? They need OCR"
         yield Drop("no_text", file.origin, detail)
         return
-    dates = (iso_date(about.get(name, "").removeprefix("D:")[:8]) for name in ("ModDate", "CreationDate"))
+    stamps = (about.get(name, "").removeprefix("D:")[:8] for name in ("ModDate", "CreationDate"))
+    day = next(filter(None, map(iso_date, stamps)), "")
     text = "\n\n".join(filter(None, _without_running(pages)))
-    yield document(file, text, about.get("Title", ""), next(filter(None, dates), ""))
+    yield document(file, text, about.get("Title", ""), day)
 
 
 def _pages(opened: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from samdan.data.readers.file import File, Row, document
-from samdan.data.readers.markdown import Cell, heading, is_frame, item, joined, table
+from samdan.data.readers.markdown import Cell, heading, item, joined, table
 from samdan.data.readers.ooxml import Package, child, local, package, value
 from samdan.records import Drop
 
@@ -89,7 +89,5 @@ def _paragraph(node: Any) -> str:
 
 def _table(node: Any) -> str:
     rows = [[cell for cell in row if local(cell) == "tc"] for row in node if local(row) == "tr"]
-    if is_frame([len(row) for row in rows]):
-        return joined(joined(_text(child(cell, "txBody"), None, False)) for row in rows for cell in row)
     # A cell that another one covers is there, and empty.
-    return table([[Cell(joined(_text(child(c, "txBody"), None, False))) for c in row] for row in rows])
+    return table([[Cell(joined(_text(child(c, "txBody"), None, False))) for c in r] for r in rows])

@@ -13,14 +13,14 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from samdan.data.readers.encodings import decode
-from samdan.data.readers.file import MAX_FILE_BYTES, File, Refused, Row, described
+from samdan.data.readers.file import MAX_FILE_BYTES, File, Row, described
 from samdan.data.readers.markdown import bar_line, rule, tidy
 from samdan.records import Drop, Origin
 
-# A table with one of these, or with a column that the recipe names, holds records.
-RECORD_COLUMNS: Final = frozenset(
-    ("text", "messages", "conversations", "prompt", "completion", "instruction", "output")
-    + ("chosen", "rejected")
+# A table whose header has all columns of one of these, or one that the recipe names, holds records.
+RECORDS: Final = (
+    *({"text"}, {"messages"}, {"conversations"}, {"prompt", "completion"}),
+    *({"instruction", "output"}, {"chosen", "rejected"}),
 )
 HEADER_WITHIN: Final = 10  # titles and empty lines that may stand above the names of the columns
 PAGE_ROWS: Final = 200
@@ -61,14 +61,18 @@ def table_rows(
     """Rows or documents of a table; nothing of an empty one."""
     lines = iter(lines)
     start = list(islice(lines, HEADER_WITHIN))
-    wanted = RECORD_COLUMNS | file.columns
     for at, line in enumerate(start):
-        if not isinstance(line, Drop) and wanted & {str(cell).strip() for cell in line[1]}:
+        if not isinstance(line, Drop) and _names_records(line[1], file.columns):
             yield from (drop for drop in start[:at] if isinstance(drop, Drop))
             names = _names(line[1])
             yield from _records(file, names, chain(start[at + 1 :], lines), notes)
             return
     yield from _pages(file, chain(start, lines), title, notes)
+
+
+def _names_records(cells: Sequence[Any], columns: frozenset[str]) -> bool:
+    found = {str(cell).strip() for cell in cells}
+    return bool(columns & found) or any(shape <= found for shape in RECORDS)
 
 
 def _names(cells: Sequence[Any]) -> list[str]:

@@ -15,7 +15,8 @@ from samdan.records import Drop
 
 # The first line of an export of KakaoTalk, in Korean or English, and the names in it.
 _KAKAO: Final = re.compile(
-    r"\s*(.{1,200}?) ?(?:님과|과|와)?(?: \d+)? (?:카카오톡 대화|KakaoTalk Chats)|KakaoTalk Chats with (.*)"
+    r"\s*(.{1,200}?) ?(?:님과|과|와)?(?: \d+)? (?:카카오톡 대화|KakaoTalk Chats)"
+    r"|KakaoTalk Chats with (.*)"
 )
 _CLOCK: Final = r"(?:(?:오전|오후) ?\d{1,2}:\d\d|\d{1,2}:\d\d(?: ?[AP]M)?)"
 _DAY: Final = r"\d{4}[년.] ?\d{1,2}[월.] ?\d{1,2}(?:일|\.)?"
@@ -24,7 +25,9 @@ _SAID: Final = (
     re.compile(rf"{_DAY},? {_CLOCK}, (?P<who>[^:]{{1,80}}?) : (?P<words>.*)"),
 )
 # Lines that only say when; what happened then (who came and went) is kept.
-_WHEN: Final = re.compile(rf"-* ?{_DAY}(?: .요일)?(?: {_CLOCK})? ?-*|(?:저장한 날짜|Date Saved) ?:.*")
+_WHEN: Final = re.compile(
+    rf"-* ?{_DAY}(?: .요일)?(?: {_CLOCK})? ?-*|(?:저장한 날짜|Date Saved) ?:.*"
+)
 _STAMP: Final = re.compile(rf"{_DAY},? {_CLOCK}(?:, |: ?)")
 
 _CUE: Final = re.compile(r"\s*(?:\d+:)?\d+:\d\d[.,]\d+\s*-->\s*(?:\d+:)?\d+:\d\d[.,]\d+.*")
@@ -34,7 +37,7 @@ _ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&nbsp;": " ", "&lrm;": "", "&rlm;
 
 
 def text_rows(file: File) -> Iterator[Row | Drop]:
-    """A ``.txt`` or ``.md`` file is one document, its text unchanged; an empty one gives nothing."""
+    """A file is one document, its text unchanged; an empty one gives nothing."""
     text, notes = decode(file.read())
     if not text:
         return

@@ -1,4 +1,4 @@
-"""HTML: the main text with headings, lists and tables; no scripts, styles, menus or hidden parts."""
+"""HTML: the main text with headings, lists and tables; no scripts, menus or hidden parts."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from samdan.records import Drop
 
 _CHARSET: Final = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
 _DATES: Final = (
-    ("article:modified_time", "og:updated_time", "datemodified", "dcterms.modified", "last-modified")
-    + ("article:published_time", "datepublished", "dcterms.created", "dcterms.date", "dc.date")
-    + ("date", "pubdate")
+    *("article:modified_time", "og:updated_time", "datemodified", "dcterms.modified"),
+    *("last-modified", "article:published_time", "datepublished", "dcterms.created"),
+    *("dcterms.date", "dc.date", "date", "pubdate"),
 )
 _NOT_READ: Final = frozenset(
-    ("script", "style", "noscript", "template", "nav", "iframe", "object", "embed", "svg", "math")
-    + ("canvas", "audio", "video", "button", "select", "datalist", "textarea", "input", "head")
-    + ("dialog", "menu")
+    (
+        *("script", "style", "noscript", "template", "nav", "iframe", "object", "embed", "svg"),
+        *("math", "canvas", "audio", "video", "button", "select", "datalist", "textarea", "input"),
+        *("head", "dialog", "menu"),
+    )
 )
-_BESIDE: Final = frozenset(("header", "footer", "aside"))  # of a page; within its main text, a part
+_BESIDE: Final = frozenset(("header", "footer", "aside"))  # of a page; in its main text, a part
 _ROLES: Final = frozenset(("navigation", "banner", "contentinfo", "search", "menu", "dialog"))
 _BREAKS: Final = frozenset(
-    ("p", "div", "section", "article", "main", "body", "html", "blockquote", "figure", "figcaption")
-    + ("ul", "ol", "dl", "dt", "dd", "li", "address", "hr", "form", "fieldset", "details", "summary")
-    + ("header", "footer", "aside", "center", "caption", "h1", "h2", "h3", "h4", "h5", "h6", "legend")
-    + ("table", "tr", "td", "th", "pre", "br")
+    (
+        *("p", "div", "section", "article", "main", "body", "html", "blockquote", "figure"),
+        *("figcaption", "ul", "ol", "dl", "dt", "dd", "li", "address", "hr", "form", "fieldset"),
+        *("details", "summary", "header", "footer", "aside", "center", "caption", "legend"),
+        *("h1", "h2", "h3", "h4", "h5", "h6", "table", "tr", "td", "th", "pre"),
+    )
 )
 _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -61,7 +65,7 @@ def _about(tree: Any) -> tuple[str, str]:
 
 
 def _rendered(tree: Any) -> str:
-    """The one main or article element where there is one with text, else the page less its frame."""
+    """The one main or article element where it holds text, else the page less its frame."""
     for kind in ("main", "article"):
         nodes = list(tree.iter(kind))
         if len(nodes) == 1 and (text := _Page().render(nodes[0], _NOT_READ)):

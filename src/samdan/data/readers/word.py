@@ -16,9 +16,11 @@ from samdan.records import Drop
 
 # Holds what its children are; everything else that is not named here says nothing.
 _AROUND: Final = frozenset(
-    ("body", "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo", "hyperlink", "fldSimple")
-    + ("r", "ruby", "rubyBase", "oMath", "oMathPara", "footnote", "endnote", "txbxContent")
-    + ("bdo", "dir")
+    (
+        *("body", "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo", "hyperlink"),
+        *("fldSimple", "r", "ruby", "rubyBase", "oMath", "oMathPara", "footnote", "endnote"),
+        *("txbxContent", "bdo", "dir"),
+    )
 )
 _MARKS: Final = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
 _MAX_CHAIN: Final = 20  # styles that are based on each other

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,12 +41,10 @@ class Worker:
             return 0
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                try:
+                with suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
         try:
-            return process.wait(timeout=1)  # it may be dying by itself: then the status says of what
+            return process.wait(timeout=1)  # it may be dying by itself, and its status says of what
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
