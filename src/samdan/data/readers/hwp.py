@@ -32,7 +32,8 @@ _MARKS: Final = {"tab": "\t", "lineBreak": "\n", "nbSpace": " ", "fwSpace": " ",
 
 def hwp_rows(file: File) -> Iterator[Row | Drop]:
     from hwpx import HwpxDocument
-    from hwpx.errors import Hwp5Error
+    from hwpx.errors import Hwp5Error, HwpxError
+    from hwpx.opc.package import HwpxPackageError
     from hwpx.opc.security import HwpxSecurityError
 
     content = file.read()
@@ -52,6 +53,8 @@ def hwp_rows(file: File) -> Iterator[Row | Drop]:
         raise Refused("reader_limit" if "limit" in code else reason, str(error)) from None
     except HwpxSecurityError as error:
         raise Refused("reader_limit", str(error)) from None
+    except (HwpxError, HwpxPackageError) as error:
+        raise Refused(f"broken_{file.suffix}", str(error)) from None
     kinds = _kinds(opened.headers[0].element) if opened.headers else {}
     blocks = [b for section in opened.sections for b in _blocks(section.element, kinds)]
     yield document(file, joined(blocks), *_properties(opened.oxml.manifest))
