@@ -55,6 +55,20 @@ def tarred(members: Mapping[str, bytes | tarfile.TarInfo], mode: str = "w") -> b
     return out.getvalue()
 
 
+def old_tar(name: bytes, content: bytes) -> bytes:
+    """With a name in bytes of no declared encoding, as programs before pax wrote it."""
+    stand_in = b"x" * len(name)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        info = tarfile.TarInfo(stand_in.decode())
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    header = bytearray(out.getvalue()).replace(stand_in, name)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    return bytes(header)
+
+
 def docx(build: Any = None) -> bytes:
     import docx as library
 

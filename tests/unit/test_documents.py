@@ -106,7 +106,8 @@ def test_xlsx_with_the_columns_of_a_record_gives_rows(worker: Worker) -> None:
     rows = read(worker, "qa.xlsx", documents.xlsx({"질문": sheet}))
     assert [str(row.origin) for row in rows] == ["qa.xlsx!/질문:3", "qa.xlsx!/질문:5"]
     found = [dict(row.values) for row in rows if isinstance(row, Row)]
-    assert [{name: values[name] for name in ("No", "prompt", "completion")} for values in found] == [
+    names = ("No", "prompt", "completion")
+    assert [{name: values[name] for name in names} for values in found] == [
         {"No": "1", "prompt": "연차는?", "completion": "15"},
         {"No": "2", "prompt": "병가는?", "completion": None},
     ]
@@ -139,7 +140,8 @@ def test_pdf_without_text_says_so(worker: Worker) -> None:
 
 def test_hwpx(worker: Worker) -> None:
     assert one(worker, "규칙.hwpx", documents.hwpx()) == {
-        "text": "# 제1장 총칙\n\n이 규정은\t모든 직원에게 적용한다.\n\n(계약직 포함)\n\n- 정규직\n\n"
+        "text": "# 제1장 총칙\n\n이 규정은\t모든 직원에게 적용한다.\n\n(계약직 포함)\n\n"
+        "- 정규직\n\n"
         "| 직급 | 일수 |\n| --- | --- |\n| 사원 | 15 |",
         "title": "취업 규칙",
         "date": "2024-03-01",
@@ -181,7 +183,8 @@ PAGE = """<!DOCTYPE html><html><head><meta charset="euc-kr"><title>공지
   계속</p><ul><li>하나<ul><li>둘</li></ul></li><li><p>셋</p></li></ul>
 <table><tr><th>가<th>나</tr><tr><td rowspan=2>1<td>2</tr><tr><td>3|4</table>
 <pre>a  b
-  c</pre><script>alert(1)</script><p style="display: none">숨김</p></div>꼬리<footer>주소</footer>"""
+  c</pre><script>alert(1)</script><p style="display: none">숨김</p></div>꼬리
+<footer>주소</footer>"""
 
 
 def test_html(worker: Worker) -> None:
@@ -333,7 +336,8 @@ def test_a_text_about_kakaotalk_stays_as_it_is(worker: Worker) -> None:
         ),
         (
             "회의.srt",
-            "1\r\n00:00:01,000 --> 00:00:02,000\r\n홍길동: 회의를 <i>시작</i>합니다 네 &amp;\r\n\r\n"
+            "1\r\n00:00:01,000 --> 00:00:02,000\r\n"
+            "홍길동: 회의를 <i>시작</i>합니다 네 &amp;\r\n\r\n"
             "2\r\n00:00:02,000 --> 00:00:03,000\r\n김철수: 좋습니다\r\n\r\n"
             "3\r\n00:00:03,000 --> 00:00:04,000\r\n김철수: 좋습니다",
         ),

@@ -425,7 +425,7 @@ def test_a_markdown_folder_is_a_cpt_source(tmp_path: Path) -> None:
         ("sft", {"format": "preference"}, "expected one of auto, messages, sharegpt"),
         ("dpo", {"format": "prompt_completion"}, "expected one of auto, preference"),
         ("sft", {"columns": {"promt": "Q"}}, r"columns\.promt: .*did you mean 'prompt'"),
-        ("cpt", {"columns": {"prompt": "Q"}}, r"columns\.prompt: unknown key; known here: author, date"),
+        ("cpt", {"columns": {"prompt": "Q"}}, r"columns\.prompt: .*known here: author, date"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_stage(kind: Any, fields: Any, said: str) -> None:

@@ -79,7 +79,7 @@ def zip_members(file: File) -> Reading:
             for info in archive.infolist():
                 bounds.count()
                 opened = partial(_zip_opened, archive, info, bounds)
-                if not info.is_dir():
+                if not info.filename.endswith("/"):  # the library's is_dir needs a name
                     inner = _inside(file, _zip_name(info), info.file_size, opened, bounds)
                     yield from _judged(inner, _zip_fault(info))
 
@@ -118,7 +118,7 @@ def _name(data: bytes) -> str:
 def _zip_fault(info: zipfile.ZipInfo) -> tuple[str, str]:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        return "not_a_file", "a link or a device"
+        return "not_followed", "a link or a device"
     if info.flag_bits & _LOCKED:
         return "encrypted_file", "it has a password"
     if info.compress_type not in _METHODS:  # the others unpack without a bound
@@ -172,10 +172,15 @@ def _tar(file: File, stream: Any) -> Reading:
             name = _name(info.name.encode("utf-8", "surrogateescape"))
             opened = partial(_tar_opened, archive, info)
             inner = _inside(file, name, info.size, opened, bounds)
-            special = not info.isreg() or info.issparse()
-            yield from _judged(inner, ("not_a_file", "a link or a device") if special else ("", ""))
+            yield from _judged(inner, _tar_fault(info))
     if fenced.position < archive.offset + tarfile.BLOCKSIZE:
         raise Refused("broken_tar", "it ends without an end mark")
+
+
+def _tar_fault(info: tarfile.TarInfo) -> tuple[str, str]:
+    if info.issparse():
+        return "unsupported_compression", "a sparse file"
+    return ("", "") if info.isreg() else ("not_followed", "a link or a device")
 
 
 def _tar_opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -32,13 +32,17 @@ _FAULTS: Final = (
 
 
 def eml_rows(file: File) -> Reading:
-    yield from _message(file, file.read())
+    if content := file.read():
+        yield from _message(file, content)
 
 
 def mbox_rows(file: File) -> Reading:
     """Messages as they come; each is named by its number, ``inbox.mbox!/17.eml``."""
     with file.opened() as stream:
-        if not (start := stream.readline(1000)).startswith(b"From "):
+        start = stream.readline(1000)
+        if not start:
+            return
+        if not start.startswith(b"From "):
             raise Refused("broken_mbox", f"begins with {start[:20]!r}, expected 'From '")
         for number in count(1):
             content, line = _until_next(stream)

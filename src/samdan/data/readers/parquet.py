@@ -20,7 +20,7 @@ def parquet_rows(file: File) -> Iterator[Row | Drop]:
                 for index in range(len(batch)):
                     number += 1
                     yield _row(batch.slice(index, 1), Origin(file.origin.path, number))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's failure; pyarrow's own OSError for a bad page has no number
         yield Drop("broken_parquet", Origin(file.origin.path, number + 1), str(error))
