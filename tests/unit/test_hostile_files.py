@@ -389,7 +389,7 @@ def test_a_member_that_is_larger_than_it_says(worker: Worker) -> None:
 
 def test_too_many_members_and_too_deep(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"x"
-    for _ in range(5):
+    for _ in range(7):
         content = documents.zipped({"in.zip": content})
     assert reasons(read(worker, "x.zip", content)) == ["archive_limit"]
     monkeypatch.setattr(file_module, "MAX_MEMBERS", 3)

@@ -1,6 +1,6 @@
 """From a file of any kind to rows. To add a kind, write its reader and name it in READERS.
 
-A reader that needs a library for foreign formats runs in a process of its own (``worker``).
+A reader of a format that is not ours to bound runs in a process of its own (``worker``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from samdan.data.readers.archives import tar_members, tgz_members, zip_members, 
 from samdan.data.readers.file import MAX_DEPTH, Exhausted, File, Reading, Refused, Row
 from samdan.data.readers.hwp import hwp_rows
 from samdan.data.readers.lines import gzip_rows, json_rows, zstd_rows
-from samdan.data.readers.mail import eml_rows, mbox_rows
+from samdan.data.readers.mail import eml_rows, mbox_members
 from samdan.data.readers.parquet import parquet_rows
 from samdan.data.readers.pdf import pdf_rows
 from samdan.data.readers.sheets import xlsx_rows
@@ -30,10 +30,14 @@ from samdan.records import Drop, EnvironmentFailure
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """``needs``: the module of the extra ``documents`` that it reads with; "" for none."""
+    """``needs``: the module of the extra ``documents`` that it reads with; "" for none.
+
+    ``apart``: runs in the process of its own.
+    """
 
     read: Callable[[File], Reading]
     needs: str = ""
+    apart: bool = False
 
 
 READERS: Final[Mapping[str, Reader]] = {
@@ -45,17 +49,17 @@ READERS: Final[Mapping[str, Reader]] = {
     ".parquet": Reader(parquet_rows),
     ".csv": Reader(csv_rows),
     ".tsv": Reader(csv_rows),
-    ".html": Reader(html_rows, "lxml"),
-    ".htm": Reader(html_rows, "lxml"),
-    ".xhtml": Reader(html_rows, "lxml"),
-    ".pdf": Reader(pdf_rows, "pypdfium2"),
-    ".docx": Reader(docx_rows, "lxml"),
-    ".pptx": Reader(pptx_rows, "lxml"),
-    ".xlsx": Reader(xlsx_rows, "openpyxl"),
-    ".hwpx": Reader(hwp_rows, "hwpx"),
-    ".hwp": Reader(hwp_rows, "hwpx"),
-    ".eml": Reader(eml_rows),
-    ".mbox": Reader(mbox_rows),
+    ".html": Reader(html_rows, "lxml", apart=True),
+    ".htm": Reader(html_rows, "lxml", apart=True),
+    ".xhtml": Reader(html_rows, "lxml", apart=True),
+    ".pdf": Reader(pdf_rows, "pypdfium2", apart=True),
+    ".docx": Reader(docx_rows, "lxml", apart=True),
+    ".pptx": Reader(pptx_rows, "lxml", apart=True),
+    ".xlsx": Reader(xlsx_rows, "openpyxl", apart=True),
+    ".hwpx": Reader(hwp_rows, "hwpx", apart=True),
+    ".hwp": Reader(hwp_rows, "hwpx", apart=True),
+    ".eml": Reader(eml_rows, apart=True),
+    ".mbox": Reader(mbox_members),
     ".vtt": Reader(subtitle_rows),
     ".srt": Reader(subtitle_rows),
     ".zip": Reader(zip_members),
@@ -117,7 +121,7 @@ def rows_of(file: File, worker: Worker) -> Iterator[Row | Drop]:
     reader = READERS[suffix]
     if reader.needs and file.depth:  # what lies on the disk was looked at before
         need_libraries(file)
-    items = worker.read(file, suffix) if reader.needs else reader.read(file)
+    items = worker.read(file, suffix) if reader.apart else reader.read(file)
     empty = True
     try:
         if file.depth > MAX_DEPTH:

@@ -24,7 +24,8 @@ from typing import IO, Any, Final
 from samdan.data.readers.file import MAX_MEMBERS, Bounds, File, Reading, Refused, is_hidden
 from samdan.records import Drop, Origin
 
-MAX_HEADER: Final = 2_000_000  # bytes of a tar archive between two members
+# Bytes of a tar archive between two members. Python before 3.11.10 needs their square to read them.
+MAX_HEADER: Final = 64_000
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME: Final = 0x800
 _LOCKED: Final = 0x1

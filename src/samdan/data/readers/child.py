@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import resource
@@ -9,12 +10,12 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from email.errors import MessageError
 from functools import partial
 from typing import Final
 
 from samdan.data.readers import READERS
-from samdan.data.readers.file import File, Refused, Row
+from samdan.data.readers.file import File, Reading, Refused, Row
 from samdan.records import Drop, Origin
 
 MAX_SECONDS: Final = 300  # of processor time for a file
@@ -24,16 +25,14 @@ MAX_MEMORY: Final = 6_000_000_000
 FAULTS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
     *(RuntimeError, SyntaxError, TypeError, ValueError, StopIteration),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
+    *(struct.error, zipfile.BadZipFile, zlib.error, MessageError),
 )
 
 
-def guarded(file: File, suffix: str) -> Iterator[Row | Drop]:
+def guarded(file: File, suffix: str) -> Reading:
     """What the reader of ``suffix`` gives; whatever it raises is a Drop."""
     try:
-        for item in READERS[suffix].read(file):
-            if not isinstance(item, File):
-                yield item
+        yield from READERS[suffix].read(file)
     except Refused as refused:
         yield Drop(refused.reason, file.origin, refused.detail)
     except FAULTS as error:
@@ -72,7 +71,10 @@ def _allow(seconds: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 
 
-def _frame(item: Row | Drop) -> list[object]:
+def _frame(item: Row | Drop | File) -> list[object]:
+    if isinstance(item, File):
+        content = base64.b64encode(item.read()).decode()
+        return ["file", item.path, item.origin.path, dict(item.meta), content]
     if isinstance(item, Row):
         return ["row", dict(item.values), item.origin.path, item.origin.line, item.notes]
     return ["drop", item.reason, item.origin.path, item.origin.line, item.detail]

@@ -12,7 +12,7 @@ from samdan.data.readers.markdown import tidy
 from samdan.records import Drop, Origin
 
 MAX_FILE_BYTES: Final = 200_000_000  # of a file that is held as a whole
-MAX_DEPTH: Final = 3  # archives within each other
+MAX_DEPTH: Final = 5  # archives and mails within each other
 MAX_MEMBERS: Final = 200_000
 MAX_RATIO: Final = 200  # text packs to a tenth, tables to a fiftieth
 MIN_BYTES: Final = 100_000_000  # a small archive may give, whatever its ratio
@@ -81,7 +81,7 @@ class File:
     opened: Callable[[], IO[bytes]]
     columns: frozenset[str] = frozenset()  # that the recipe names
     meta: Mapping[str, str] = field(default_factory=dict)  # where the file itself says nothing
-    depth: int = 0  # archives and mails around it
+    depth: int = 0  # archives, mailboxes and mails around it
     bounds: Bounds | None = None  # of the outermost archive
 
     @property

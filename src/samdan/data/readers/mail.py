@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from email import errors, message_from_bytes
+from email import message_from_bytes
 from email.header import decode_header
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -24,19 +24,9 @@ from samdan.records import Drop, Origin
 
 MAX_MESSAGE_BYTES: Final = 100_000_000
 MAX_PARTS: Final = 1000
-# What the standard library's parser and its codecs raise for headers and bodies made to break them.
-_FAULTS: Final = (
-    *(ValueError, LookupError, TypeError, AttributeError, RecursionError, AssertionError),
-    *(errors.MessageError, OverflowError),
-)
 
 
-def eml_rows(file: File) -> Reading:
-    if content := file.read():
-        yield from _message(file, content)
-
-
-def mbox_rows(file: File) -> Reading:
+def mbox_members(file: File) -> Reading:
     """Messages as they come; each is named by its number, ``inbox.mbox!/17.eml``."""
     with file.opened() as stream:
         start = stream.readline(1000)
@@ -46,15 +36,12 @@ def mbox_rows(file: File) -> Reading:
             raise Refused("broken_mbox", f"begins with {start[:20]!r}, expected 'From '")
         for number in count(1):
             content, line = _until_next(stream)
-            name = f"!/{number}.eml"
-            inner = replace(file, path=file.path + name, origin=Origin(file.origin.path + name))
+            inner = _file(file, f"{number}.eml", content or b"")
             if content is None:
-                yield Drop("file_too_long", inner.origin, f"more than {MAX_MESSAGE_BYTES} bytes")
+                detail = f"more than {MAX_MESSAGE_BYTES} bytes"
+                yield Drop("file_too_long", inner.origin, detail)
             else:
-                try:
-                    yield from _message(inner, content)
-                except Refused as refused:
-                    yield Drop(refused.reason, inner.origin, refused.detail)
+                yield inner
             if not line:
                 return
 
@@ -74,28 +61,26 @@ def _until_next(stream: Any) -> tuple[bytes | None, bytes]:
     return (None if size > MAX_MESSAGE_BYTES else b"".join(lines)), line
 
 
-def _message(file: File, content: bytes) -> Reading:
-    try:
-        message = message_from_bytes(content)
-        if not message.keys():
-            raise Refused("broken_mail", "it has no headers")
-        meta = dict(file.meta) | _about(message)
-        parts = list(_parts(message))
-        texts = [_text(part) for part in parts if _is_body(part, "text/plain")]
-        pages = [_page(part) for part in parts if _is_body(part, "text/html")]
-        rest = [part for part in parts if not _is_body(part, "text/plain", "text/html")]
-        files = [_attached(part, number) for number, part in enumerate(rest, 1)]
-    except _FAULTS as error:
-        raise Refused("broken_mail", f"{type(error).__name__}: {error}") from None
-    inner = replace(file, meta=meta)
+def eml_rows(file: File) -> Reading:
+    if not (content := file.read()):
+        return
+    message = message_from_bytes(content)
+    if not message.keys():
+        raise Refused("broken_eml", "it has no headers")
+    inner = replace(file, meta=dict(file.meta) | _about(message))
+    parts = list(_parts(message))
+    texts = [_text(part) for part in parts if _is_body(part, "text/plain")]
+    pages = [_page(part) for part in parts if _is_body(part, "text/html")]
     text = "\n\n".join(text for text, _ in texts if text.strip())
-    notes = tuple(dict.fromkeys(note for _, found in texts for note in found))
     if text or not pages:
+        notes = tuple(dict.fromkeys(note for _, found in texts for note in found))
         yield document(inner, text, notes=notes)
     else:
         yield from (_file(inner, f"text{at}.html", page) for at, page in enumerate(pages, 1))
-    # The date is the message's; what an attachment says of itself comes first.
-    yield from (_file(inner, name, data, title="") for name, data in files)
+    rest = [part for part in parts if not _is_body(part, "text/plain", "text/html")]
+    for number, part in enumerate(rest, 1):
+        # The date is the message's; what an attachment says of itself comes first.
+        yield _file(inner, *_attached(part, number), title="")
 
 
 def _about(message: Message) -> dict[str, str]:

@@ -96,5 +96,5 @@ def joined(blocks: Iterable[str]) -> str:
 def tidy(text: str) -> str:
     """One kind of line end, nothing unseen, no space at line ends, one empty line at most."""
     text = _UNSEEN.sub("", _LINE_ENDS.sub("\n", text))
-    text = re.sub(r"[ \t\u00a0\u3000]+(?=\n|$)", "", text)
+    text = "\n".join(line.rstrip(" \t\u00a0\u3000") for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")

@@ -6,17 +6,19 @@ only be kept from outside. It is one of processor time, so that a busy machine c
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
-from samdan.data.readers.file import File, Refused, Row
+from samdan.data.readers.file import File, Reading, Refused, Row
 from samdan.records import Drop, EnvironmentFailure, Origin
 
 PROGRAM: Final = "from samdan.data.readers.child import main; main()"
@@ -49,8 +51,8 @@ class Worker:
             process.kill()
             return process.wait()
 
-    def read(self, file: File, suffix: str) -> Iterator[Row | Drop]:
-        """What the reader of ``suffix`` gives, run in the process."""
+    def read(self, file: File, suffix: str) -> Reading:
+        """What the reader of ``suffix`` gives, run in the process; files in it come last."""
         content = file.read()
         if not content:
             return
@@ -58,6 +60,7 @@ class Worker:
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
+        inside: list[File] = []  # read by this process as well, once it is free
         done = False
         try:
             process.stdin.write(json.dumps([len(content), *about]).encode() + b"\n")
@@ -67,16 +70,21 @@ class Worker:
                 kind, *rest = json.loads(line)
                 if kind == "end":
                     done = True
-                    return
+                    break
                 if kind == "missing":
                     raise EnvironmentFailure(f"{file.origin.path}: cannot be read: {rest[0]}")
-                yield _item(kind, rest)
+                if kind == "file":
+                    inside.append(_inner(file, *rest))
+                else:
+                    yield _item(kind, rest)
         except BrokenPipeError:
             pass
         finally:
             if not done:  # it died, or nobody wants the rest
                 status = self.stop()
-        raise _death(status, suffix)
+        if not done:
+            raise _death(status, suffix)
+        yield from inside
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None or self.process.poll() is not None:
@@ -102,6 +110,13 @@ def _item(kind: str, rest: list[Any]) -> Row | Drop:
         return Row(values, Origin(path, line), tuple(notes))
     reason, path, line, detail = rest
     return Drop(reason, Origin(path, line), detail)
+
+
+def _inner(file: File, path: str, shown: str, meta: dict[str, str], content: str) -> File:
+    data = base64.b64decode(content)
+    opened = partial(io.BytesIO, data)
+    inner = replace(file, path=path, origin=Origin(shown), meta=meta, depth=file.depth + 1)
+    return replace(inner, size=len(data), opened=opened)
 
 
 def _death(status: int, suffix: str) -> Refused:
