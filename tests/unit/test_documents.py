@@ -60,6 +60,18 @@ def test_docx_reads_what_is_written_into_it_and_not_what_was_deleted(worker: Wor
     assert one(worker, "x.docx", documents.docx(build))["text"] == "양식\n\n넣은\t글\n\n글상자"
 
 
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [("Microsoft Word - 규정.docx", "규정.docx"), ("PowerPoint 프레젠테이션", "x"), ("", "x")],
+)
+def test_a_title_that_a_program_made_up_is_none(worker: Worker, given: str, title: str) -> None:
+    def build(document: Any) -> None:
+        document.core_properties.title = given
+        document.add_paragraph("글")
+
+    assert one(worker, "x.docx", documents.docx(build))["title"] == title
+
+
 def test_docx_merged_cells(worker: Worker) -> None:
     def build(document: Any) -> None:
         grid = document.add_table(3, 3)

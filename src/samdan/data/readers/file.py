@@ -18,6 +18,14 @@ MAX_RATIO: Final = 200  # text packs to a tenth, tables to a fiftieth
 MIN_BYTES: Final = 100_000_000  # a small archive may give, whatever its ratio
 MAX_BYTES: Final = 20_000_000_000
 _LEFT_BEHIND: Final = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin")
+# What programs write for a title that nobody gave.
+_PROGRAM: Final = re.compile(r"^Microsoft (?:Office )?(?:Word|PowerPoint|Excel) - ")
+_NO_TITLES: Final = frozenset(
+    (
+        *("powerpoint presentation", "powerpoint 프레젠테이션", "presentation", "word document"),
+        *("book1", "untitled", "untitled document", "제목 없음", "무제", "빈 문서", "통합 문서1"),
+    )
+)
 _DATE: Final = re.compile(
     r"(?<!\d)((?:19|20)\d\d)(?:\s?[-./_년]\s?(\d\d?)\s?[-./_월]\s?(\d\d?)|(\d\d)(\d\d))(?!\d)"
 )
@@ -137,6 +145,8 @@ def described(file: File, text: str, title: str = "", date: str = "") -> dict[st
     The time of a file's last change is never taken: a copy has another one, and the same input
     would give another output.
     """
+    title = _PROGRAM.sub("", title)
+    title = "" if title.lower() in _NO_TITLES else title
     values = {"text": text, "title": title or file.meta.get("title") or file.stem}
     values |= {key: value for key, value in file.meta.items() if key not in values}
     values["path"] = file.path

@@ -12,6 +12,8 @@ from samdan.data.readers.file import File, Refused, Row, document, iso_date
 from samdan.data.readers.markdown import Cell, heading, is_frame, item, joined, table
 from samdan.records import Drop
 
+_NO_DISPLAY: Final = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+_SPACES: Final = re.compile(r"\s+")
 _CHARSET: Final = re.compile(rb"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
 _DATES: Final = (
     *("article:modified_time", "og:updated_time", "datemodified", "dcterms.modified"),
@@ -79,12 +81,14 @@ def _rendered(tree: Any) -> str:
 
 
 def _is_hidden(node: Any, skipped: frozenset[str]) -> bool:
-    return (
-        node.tag in skipped
-        or node.get("role") in _ROLES
-        or node.get("hidden") is not None
-        or node.get("aria-hidden") == "true"
-        or re.search(r"display\s*:\s*none", node.get("style") or "", re.IGNORECASE) is not None
+    if node.tag in skipped:
+        return True
+    about = dict(node.items())
+    return bool(about) and (
+        about.get("role") in _ROLES
+        or "hidden" in about
+        or about.get("aria-hidden") == "true"
+        or ("style" in about and _NO_DISPLAY.search(about["style"]) is not None)
     )
 
 
@@ -140,7 +144,7 @@ class _Page:
 
     def say(self, text: str | None) -> None:
         if text:
-            self.flows[-1].line.append(text if self.raw else re.sub(r"\s+", " ", text))
+            self.flows[-1].line.append(text if self.raw else _SPACES.sub(" ", text))
 
     def open(self, node: Any) -> None:
         flow, tag = self.flows[-1], node.tag
