@@ -172,7 +172,7 @@ def test_what_is_something_else(worker: Worker, suffix: str, content: bytes) -> 
 
 
 def test_a_file_that_takes_for_ever_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    limited = "from samdan.data.readers import child; child.MAX_SECONDS = 1; child.main()"
+    limited = "from samdan.data.readers import child; child.MAX_SECONDS = 2; child.main()"
     monkeypatch.setattr("samdan.data.readers.worker.PROGRAM", limited)
     with Worker() as worker:
         assert reasons(read(worker, "x.pdf", documents.endless_pdf())) == ["reader_limit"]
@@ -384,7 +384,7 @@ def test_a_member_that_is_larger_than_it_says(worker: Worker) -> None:
     content = documents.zipped({"a.txt": b"a" * 100_000})
     at = content.rfind(b"PK\1\2")
     lying = content[: at + 24] + (10).to_bytes(4, "little") + content[at + 28 :]
-    assert reasons(read(worker, "x.zip", lying)) == ["broken_zip"]
+    assert reasons(read(worker, "x.zip", lying)) == ["broken_member"]
 
 
 def test_too_many_members_and_too_deep(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +408,7 @@ def test_a_header_that_claims_to_be_huge(worker: Worker) -> None:
 def test_a_tar_that_ends_too_early(worker: Worker) -> None:
     content = documents.tarred({"a.txt": b"a", "b.txt": b"b" * 900})
     assert reasons(read(worker, "x.tar", content[:1024])) == ["", "broken_tar"]
-    assert reasons(read(worker, "x.tar", content[:1700])) == ["", "broken_tar", "broken_tar"]
+    assert reasons(read(worker, "x.tar", content[:1700])) == ["", "broken_member", "broken_tar"]
     assert reasons(read(worker, "x.tar", content[:3072])) == ["", ""]
 
 

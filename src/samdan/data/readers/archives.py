@@ -48,17 +48,17 @@ def _damage(reason: str) -> Iterator[None]:
 
 
 class _Member(io.RawIOBase):
-    """The bytes of a member, counted, its damage named."""
+    """The bytes of a member, counted; its damage loses it and not the archive."""
 
-    def __init__(self, stream: IO[bytes], bounds: Bounds | None, broken: str) -> None:
+    def __init__(self, stream: IO[bytes], bounds: Bounds | None) -> None:
         super().__init__()
-        self._stream, self._bounds, self._broken = stream, bounds, broken
+        self._stream, self._bounds = stream, bounds
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _damage(self._broken):
+        with _damage("broken_member"):
             content = self._stream.read(len(buffer))
         if self._bounds is not None:
             self._bounds.spend(len(content))
@@ -95,9 +95,9 @@ def zip_names(stream: IO[bytes]) -> list[str]:
 
 
 def _zip_opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bounds: Bounds) -> IO[bytes]:
-    with _damage("broken_zip"):
+    with _damage("broken_member"):
         stream = archive.open(info)
-    return io.BufferedReader(_Member(stream, bounds, "broken_zip"), 1 << 16)
+    return io.BufferedReader(_Member(stream, bounds), 1 << 16)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -185,9 +185,9 @@ def _tar_fault(info: tarfile.TarInfo) -> tuple[str, str]:
 
 
 def _tar_opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    with _damage("broken_tar"):
+    with _damage("broken_member"):
         stream = archive.extractfile(info)
-    return io.BufferedReader(_Member(stream or io.BytesIO(), None, "broken_tar"), 1 << 16)
+    return io.BufferedReader(_Member(stream or io.BytesIO(), None), 1 << 16)
 
 
 def _inside(

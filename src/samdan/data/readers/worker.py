@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from samdan.data.readers.file import File, Reading, Refused, Row
@@ -88,9 +89,10 @@ class Worker:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None or self.process.poll() is not None:
-            paths = os.pathsep.join(path for path in sys.path if path)
+            # Our own package and the installed ones; with -P nothing from the working folder.
+            given = os.environ.get("PYTHONPATH", "")
+            paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), given)))
             self.process = subprocess.Popen(
-                # -P: no code from the folder that the program was started in.
                 [sys.executable, "-P", "-c", PROGRAM],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
