@@ -28,14 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RecipePath = Annotated[Path, typer.Argument(help="The recipe (YAML).", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a field: stages.dpo.beta=0.05", show_default=False),
-]
-Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_default=False)]
-
 
 class Engines(StrEnum):
     """As in ``data.engine``, which the command line does not load before it is needed."""
@@ -43,6 +35,25 @@ class Engines(StrEnum):
     local = "local"
     ray = "ray"
     slurm = "slurm"
+
+
+RecipePath = Annotated[Path, typer.Argument(help="The recipe (YAML).", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a field: stages.dpo.beta=0.05", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Where the run goes (default: runs/<name>).", show_default=False),
+]
+EngineKind = Annotated[
+    Engines, typer.Option(help="Where data are prepared: this machine, Ray or Slurm.")
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes that prepare data; 0: one per core.")
+]
+Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_default=False)]
 
 
 def main() -> None:
@@ -108,18 +119,11 @@ def demo(
 )
 def run(
     recipe: RecipePath,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Where the run goes (default: runs/<name>).", show_default=False),
-    ] = None,
+    out: Out = None,
     until: Until = None,
     set_: Set = None,
-    engine: Annotated[
-        Engines, typer.Option(help="Where data are prepared: this machine, Ray or Slurm.")
-    ] = Engines.local,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare data; 0: one per core.")
-    ] = 0,
+    engine: EngineKind = Engines.local,
+    workers: Workers = 0,
 ) -> None:
     """Carries out a recipe. Running it again goes on; what is done is skipped."""
     from samdan.run.loading import load_recipe
@@ -132,6 +136,31 @@ def run(
 
         execute(loaded, folder, until, say, progress, engine=Engine(engine.value, workers))
     _summary(folder)
+
+
+@app.command(epilog="Example: `samdan prepare recipe.yaml --out runs/first --workers 8`")
+def prepare(
+    recipe: RecipePath,
+    out: Out = None,
+    until: Until = None,
+    set_: Set = None,
+    engine: EngineKind = Engines.local,
+    workers: Workers = 0,
+) -> None:
+    """The data steps of a recipe alone, with a data card; `samdan run` goes on from there."""
+    from samdan.run.loading import load_recipe
+
+    loaded = load_recipe(recipe, set_ or ())
+    folder = out or Path("runs") / loaded.name
+    with _terminal() as (say, progress):
+        from samdan.data.engine import Engine
+        from samdan.run.executor import PREPARING, execute
+
+        chosen = Engine(engine.value, workers)
+        execute(loaded, folder, until, say, progress, engine=chosen, verbs=PREPARING)
+    for card in sorted(folder.glob("*/data/README.md")):
+        print(printable(card.read_text("utf-8")))
+        print(card)
 
 
 @app.command(epilog="Example: `samdan check recipe.yaml`")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
+from samdan.filters import KINDS
 from samdan.records import RecipeError
 from samdan.spec import (
     Count,
@@ -41,9 +42,9 @@ __all__ = [
 ]  # fmt: skip
 
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
-TAGS = frozenset([
-    "cpt", "sft", "dpo", "existing", "scratch", "length", "hangul_share", "repeated_lines",
-    "non_finite", "loss_spike", "improved", "retained", "at_least", "at_most", "bpb",
+TAGS = KINDS | frozenset([
+    "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
+    "at_least", "at_most", "bpb",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float",
 ])  # fmt: skip
 

@@ -11,25 +11,34 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from samdan.data.census import census, merged
+from samdan.data.cleaning import Cleaner
 from samdan.data.engine import Engine, Job, carry_out
-from samdan.data.formats import StageKind, records
+from samdan.data.formats import StageKind, is_blank, records
+from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
+from samdan.data.lines import merged as merged_counts
 from samdan.data.sources import files_of
-from samdan.data.store import Fates, Part, Parts, content_hash, read_part, size_of
+from samdan.data.store import Fates, Part, Parts, content_hash, read_part, size_of, texts_of
+from samdan.data.views import needs_morphemes, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import DataError, Document, Drop, Record
 
 KEPT, FATES, EXACT = "kept.jsonl", "fates.jsonl", "exact.npy"  # of one part
+LINES, FREQUENT = "lines.npz", "frequent.npy"
 QUARANTINE = "quarantine.jsonl"
 QUARANTINED = 1000
 # One such drop stands for an unknown number of rows: no share of bad rows can judge it.
 UNKNOWN_LOSS = ("broken_gzip", "broken_parquet")
+# Reasons of reading for which a row is left out on purpose; the others are bad rows.
+MEANT = frozenset({"nothing_left"})
 # Files that are read by one task: together so many bytes, and so many of them.
 GROUP_BYTES = 64_000_000
 GROUP_FILES = 500
@@ -47,13 +56,16 @@ def clean_source(
     Raises DataError when more than ``stage.max_bad_rows`` of the rows are bad, or a damaged file
     loses an unknown number of them.
     """
-    said = {"kind": stage.kind, "source": source.model_dump(mode="json", exclude_unset=True)}
+    dumped = source.model_dump(mode="json", exclude_unset=True)
+    said: dict[str, Any] = {"kind": stage.kind, "source": dumped}
     read = Job(read_task, [said | group for group in _groups(source)], folder / "read")
     found = carry_out(read, engine, poll)
     rows = sum(facts["rows"] for facts in found)
     _quarantine(read, folder / QUARANTINE)
-    _judge(added(found, "dropped"), rows, stage, source, folder)
+    bad = {reason: n for reason, n in added(found, "dropped").items() if reason not in MEANT}
+    _judge(bad, rows, stage, source, folder)
     parts = [str(read.place(n) / name) for n, facts in enumerate(found) for name in facts["parts"]]
+    said |= {"frequent": _frequent(read, source, folder / FREQUENT)}
     screen = Job(screen_task, [said | {"part": part} for part in parts], folder / "screen")
     screened = carry_out(screen, engine, poll)
     digest = hashlib.sha256("".join(facts["sha256"] for facts in screened).encode())
@@ -65,10 +77,12 @@ def clean_source(
         "records_in": rows,
         "records_kept": sum(facts["kept"] for facts in screened),
         "bytes_kept": sum(facts["kept_bytes"] for facts in screened),
-        "bad": added(found, "dropped"),
+        "bad": bad,
         "dropped": added([*found, *screened], "dropped"),
         "dropped_bytes": added([*found, *screened], "dropped_bytes"),
         "notes": added(found, "notes"),
+        "cleaned": added([*found, *screened], "cleaned"),
+        "census": merged([facts["census"] for facts in screened]),
     }
     write_json(folder / "manifest.json", manifest)
     return manifest
@@ -95,46 +109,100 @@ def read_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Files to parts of clean records."""
     kind: StageKind = task["kind"]
     source = Source.model_validate(task["source"])
+    clean = Wash(source)
     notes: Counter[str] = Counter()
     fates, parts = Fates(folder / FATES), Parts(folder)
     rows = 0
     for record in records(kind, source, notes, task["files"]):
         rows += 1
-        if isinstance(record, Drop):
-            fates.add(record)
+        kept = record if isinstance(record, Drop) else clean(record)
+        if isinstance(kept, Drop):
+            fates.add(kept)
         else:
-            parts.add(record)
+            parts.add(kept)
     parts.close()
-    return {"rows": rows, "parts": parts.names, "notes": dict(notes), **fates.close()}
+    if source.clean is not None and source.clean.frequent_lines and kind == "cpt":
+        written = chain.from_iterable(read_part(folder / name) for name in parts.names)
+        texts = chain.from_iterable(map(texts_of, written))
+        counts = line_counts(texts, source.clean.frequent_lines)
+        np.savez(folder / LINES, hashes=counts.hashes, counts=counts.counts, n=counts.documents)
+    return {
+        "rows": rows,
+        "parts": parts.names,
+        "notes": dict(notes),
+        "cleaned": dict(clean.counts),
+        **fates.close(),
+    }
+
+
+class Wash:
+    """Cleans the text of documents as the source asks, and counts what was changed."""
+
+    def __init__(self, source: Source, frequent: Hashes | None = None) -> None:
+        self._cleaner = Cleaner(source.clean, frequent) if source.clean else None
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, record: Record) -> Record | Drop:
+        """The record, cleaned; a drop where nothing is left. Only documents are cleaned."""
+        if self._cleaner is None or not isinstance(record, Document):
+            return record
+        cleaned = self._cleaner(record.text)
+        self.counts.update(cleaned.counts)
+        if is_blank(cleaned.text):
+            return Drop("nothing_left", record.origin, "all of it was cleaned away")
+        return replace(record, text=cleaned.text)
+
+
+def _frequent(read: Job, source: Source, path: Path) -> str | None:
+    """Where the hashes of the lines lie that many documents share."""
+    if source.clean is None or source.clean.frequent_lines is None:
+        return None
+    counts = LineCounts(0, np.empty(0, np.uint64), np.empty(0, np.int64))
+    for number in range(len(read.tasks)):
+        file = read.place(number) / LINES
+        if file.is_file():
+            found = np.load(file, allow_pickle=False)
+            mine = LineCounts(int(found["n"]), found["hashes"], found["counts"])
+            counts = merged_counts(counts, mine)
+    np.save(path, frequent_lines(counts, source.clean.frequent_lines))
+    return str(path)
 
 
 def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """One part to the records of it that are kept, and their fingerprints."""
     source = Source.model_validate(task["source"])
+    morphemes = needs_morphemes(source.filters)
+    wash = Wash(source, np.load(task["frequent"], allow_pickle=False) if task["frequent"] else None)
     fates, kept = Fates(folder / FATES), Part(folder / KEPT)
-    hashes: list[bytes] = []
-    held = 0
+    records: list[Record] = []
     for record in read_part(Path(task["part"])):
-        drop = _rejected(record, source)
+        # In the first pass it was not known which lines the corpus shares.
+        washed = wash(record) if task["frequent"] else record
+        drop = washed if isinstance(washed, Drop) else _rejected(washed, source, morphemes)
         if drop is not None:
             fates.add(drop, record)
             continue
-        kept.add(record)
-        hashes.append(content_hash(record)[:16])
-        held += size_of(record)
-    np.save(folder / EXACT, np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, 2))
+        assert not isinstance(washed, Drop)
+        kept.add(washed)
+        records.append(washed)
+    hashes = b"".join(content_hash(record)[:16] for record in records)
+    np.save(folder / EXACT, np.frombuffer(hashes, np.uint64).reshape(-1, 2))
     return {
-        "kept": len(hashes),
-        "kept_bytes": held,
+        "kept": len(records),
+        "kept_bytes": sum(map(size_of, records)),
+        "cleaned": dict(wash.counts),
+        "census": census(records, source.license),
         "sha256": kept.close(),
         **fates.close(),
     }
 
 
-def _rejected(record: Record, source: Source) -> Drop | None:
-    if not isinstance(record, Document):
+def _rejected(record: Record, source: Source, morphemes: bool) -> Drop | None:
+    """By which filter a document is left out; conversations and pairs are not filtered."""
+    if not isinstance(record, Document) or not source.filters:
         return None
-    return next((drop for accepts in source.filters if (drop := accepts(record))), None)
+    view = view_of(record.text, morphemes)
+    return next((drop for accepts in source.filters if (drop := accepts(record, view))), None)
 
 
 def added(found: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:

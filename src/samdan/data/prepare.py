@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from samdan.data.census import length_histogram
 from samdan.data.clean import KEPT
 from samdan.data.store import Fates, clean_parts, position, read_part
 from samdan.lm.batch import Encoded
@@ -71,7 +72,9 @@ def prepare_source(
         "bytes_dropped": dict(
             Counter(cleaned["dropped_bytes"]) + Counter(left_out["dropped_bytes"])
         ),
+        "tokens_trained": sum(train.lengths),
         "tokens_dropped": dict(tokens),
+        "lengths": length_histogram(train.lengths),
         "notes": cleaned["notes"],
         "sha256": digest,
     }

@@ -50,6 +50,11 @@ class ShardWriter:
     def __len__(self) -> int:
         return len(self._lengths)
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each record."""
+        return tuple(self._lengths)
+
     def close(self) -> str:
         """Returns the hash of the shard's content."""
         self._tokens.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from samdan.report.card import cards
 from samdan.report.charts import bars
 from samdan.report.evidence import section, stage_heading
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
@@ -27,7 +28,8 @@ def data(report: Report) -> Html:
         tag("span", tag("span", cls=f"swatch f-{part}", aria_hidden="true"), say(part))
         for part in PARTS
     )
-    return section("data", how, tag("p", *swatches, cls="legend"), *map(_stage_data, counted))
+    legend = tag("p", *swatches, cls="legend")
+    return section("data", how, legend, *map(_stage_data, counted), cards(report))
 
 
 def _stage_data(stage: Stage) -> Html:

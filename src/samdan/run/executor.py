@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ STEPS: dict[str, work.StepFunction] = {
     "evaluate": evaluation.evaluate,
     "gate": evaluation.gate,
 }
+# What `samdan prepare` does: everything that reads data and nothing that needs the model.
+PREPARING = frozenset({"clean", "copies", "tokenizer", "prepare", "mix"})
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
 
@@ -58,10 +60,12 @@ def execute(
     progress: Callable[[Mapping[str, Any]], None] = lambda row: None,
     injected: Callable[[str, int], None] | None = None,
     engine: Engine | None = None,
+    verbs: Set[str] = STEPS.keys(),
 ) -> Outcome:
     """Carries out the recipe in ``folder`` and returns how it ended.
 
-    ``engine``: where data are prepared; every core of this machine when absent.
+    ``engine``: where data are prepared; every core of this machine when absent. ``verbs``: only
+    steps that do one of these.
     Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
     """
     parallel.start()
@@ -81,7 +85,8 @@ def execute(
             _begin(run)
             for step in steps(recipe, run.fingerprints, until):
                 signals.poll()
-                _do(run, step)
+                if step.verb in verbs:
+                    _do(run, step)
             status = "done"
     except Preempted:
         status = "preempted"

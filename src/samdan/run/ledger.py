@@ -76,6 +76,9 @@ class Ledger:
     def manifest(self, stage: str) -> Path:
         return self.folder / stage / "data" / "manifest.json"
 
+    def card(self, stage: str) -> Path:
+        return self.folder / stage / "data" / "README.md"
+
     def reference(self, stage: str) -> Path:
         return self.folder / stage / "data" / "reference.npy"
 

@@ -11,7 +11,7 @@ from typing import Any
 from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
-from samdan.report import render
+from samdan.report import data_card, render
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
@@ -29,6 +29,10 @@ def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     write_text(ledger.folder / "report.json", text)
     write_text(ledger.folder / "report.html", render(report))
+    for stage in report["stages"]:
+        if stage["data"]:
+            card = data_card(recipe.name, stage["name"], stage["data"])
+            write_text(ledger.card(stage["name"]), card)
     return report
 
 
@@ -92,6 +96,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
             "by_source": manifest.get("by_source", {}),
             "dropped": dropped,
         },
+        "data": data_facts(ledger, stage),
         "metrics": gate.get("metrics", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
@@ -101,6 +106,27 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
         "heldout_curve": _heldout_curve(rows),
     }
+
+
+def data_facts(ledger: Ledger, stage: AnyStage) -> dict[str, dict[str, Any]]:
+    """What the data card says of each source that is prepared."""
+    found = {}
+    for source in stage.data:
+        cleaned = read_json(ledger.clean(stage.name, source.label) / "manifest.json")
+        prepared = read_json(ledger.source(stage.name, source.label) / "manifest.json")
+        if cleaned and prepared:
+            found[source.label] = {
+                "role": source.role,
+                "records_in": prepared["records_in"],
+                "trained": prepared["records_trained"],
+                "heldout": prepared["records_heldout"],
+                "tokens": prepared["tokens_trained"],
+                "dropped": prepared["records_dropped"],
+                "lengths": prepared["lengths"],
+                "cleaned": cleaned["cleaned"],
+                **cleaned["census"],
+            }
+    return found
 
 
 def _status(trained: Done | None, gate: Mapping[str, Any], rows: list[Any], is_base: bool) -> str:

@@ -1,0 +1,46 @@
+"""The data card says what each source is made of, and its records add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from samdan.report import data_card, render
+
+FACTS: dict[str, Any] = {
+    "role": "target",
+    "records_in": 1100,
+    "trained": 1080,
+    "heldout": 5,
+    "tokens": 9000,
+    "dropped": {"length": 5, "duplicate": 10},
+    "lengths": {"64": 50, "128": 30, "8": 1000},
+    "license": {"MIT": 90, "unknown": 10},
+    "script": {"hangul": 900, "latin": 100, "other": 0},
+    "year": {"unknown": 100},
+}
+
+
+def test_the_card_lists_what_there_is_and_leaves_out_what_is_unknown() -> None:
+    lines = data_card("hanbit", "cpt", {"docs": FACTS}).splitlines()
+    assert lines[0] == "# Data of hanbit, stage cpt"
+    assert "| docs | target | 1,100 | 1,080 | 5 | 9,000 | 15 |" in lines
+    assert "- Dropped, by rule: duplicate 10, length 5" in lines
+    assert "- Licences: MIT 90, unknown 10" in lines
+    assert "- Letters, by script: hangul 90.0%, latin 10.0%" in lines
+    assert "- Lengths in tokens: 8+ 1,000, 64+ 50, 128+ 30" in lines
+    assert not [line for line in lines if "Years" in line]
+
+
+def test_long_lists_are_added_up() -> None:
+    years = {str(year): 2 for year in range(1990, 2000)}
+    card = data_card("a", "cpt", {"docs": FACTS | {"year": years}})
+    assert "- Years: 1990 2, 1991 2, 1992 2, 1993 2, 1994 2, 1995 2, other 8" in card
+
+
+def test_the_report_shows_the_card_with_its_names_escaped() -> None:
+    stage = {"name": "cpt", "kind": "cpt", "tokens": {"by_source": {"docs": {"in": 1}}},
+             "data": {"docs": FACTS | {"license": {"<script>": 1}}}}  # fmt: skip
+    page = render({"stages": [stage]})
+    assert "Data card" in page
+    assert "&lt;script&gt; 1" in page
+    assert "<script> 1" not in page
