@@ -292,6 +292,12 @@ def test_attachments_are_files(worker: Worker) -> None:
     assert (rows[1].values["title"], rows[1].values["author"]) == ("출장 규정", ABOUT["author"])
 
 
+def test_a_mail_that_cannot_be_decoded_keeps_its_attachments(worker: Worker) -> None:
+    body = "Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\n=FF=FE=00"
+    rows = read(worker, "m.eml", mail(body.replace("=00", "=80"), attached("a.txt", b"a")))
+    assert reasons(rows) == ["invalid_utf16", ""]
+
+
 def test_mbox(worker: Worker) -> None:
     two = b"Subject: two\n\n>From here on\n"
     rows = read(worker, "in.mbox", b"From a@b Fri\n" + mail(TEXT_PART) + b"\nFrom c@d\n" + two)

@@ -45,6 +45,12 @@ def test_csv_of_records(worker: Worker) -> None:
     ]
 
 
+def test_csv_cells_keep_what_is_no_line_end(worker: Worker) -> None:
+    [row] = read(worker, "x.csv", "text,n\r\n가\u2028나\x0b다\x85,1\r\n")
+    assert isinstance(row, Row)
+    assert (row.values["text"], row.values["n"]) == ("가\u2028나\x0b다\x85", "1")
+
+
 def test_csv_with_columns_of_the_recipe(worker: Worker) -> None:
     [row] = read(worker, "x.tsv", "Q\tA\n연차?\t15일\n", "Q", "A")
     assert isinstance(row, Row)

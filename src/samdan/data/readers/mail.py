@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email import message_from_bytes
 from email.header import decode_header
@@ -69,18 +69,25 @@ def eml_rows(file: File) -> Reading:
         raise Refused("broken_eml", "it has no headers")
     inner = replace(file, meta=dict(file.meta) | _about(message))
     parts = list(_parts(message))
+    try:
+        yield from _bodies(inner, parts)
+    except Refused as refused:  # what is attached can be read all the same
+        yield Drop(refused.reason, inner.origin, refused.detail)
+    rest = [part for part in parts if not _is_body(part, "text/plain", "text/html")]
+    for number, part in enumerate(rest, 1):
+        # The date is the message's; what an attachment says of itself comes first.
+        yield _file(inner, *_attached(part, number), title="")
+
+
+def _bodies(file: File, parts: Sequence[Message]) -> Reading:
     texts = [_text(part) for part in parts if _is_body(part, "text/plain")]
     pages = [_page(part) for part in parts if _is_body(part, "text/html")]
     text = "\n\n".join(text for text, _ in texts if text.strip())
     if text or not pages:
         notes = tuple(dict.fromkeys(note for _, found in texts for note in found))
-        yield document(inner, text, notes=notes)
+        yield document(file, text, notes=notes)
     else:
-        yield from (_file(inner, f"text{at}.html", page) for at, page in enumerate(pages, 1))
-    rest = [part for part in parts if not _is_body(part, "text/plain", "text/html")]
-    for number, part in enumerate(rest, 1):
-        # The date is the message's; what an attachment says of itself comes first.
-        yield _file(inner, *_attached(part, number), title="")
+        yield from (_file(file, f"text{at}.html", page) for at, page in enumerate(pages, 1))
 
 
 def _about(message: Message) -> dict[str, str]:

@@ -7,6 +7,7 @@ it becomes documents, of PAGE_ROWS rows each, with the names of the columns abov
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -44,7 +45,8 @@ def _delimiter(line: str) -> str:
 def _csv(text: str, delimiter: str, file: File) -> Iterator[Line | Drop]:
     csv.field_size_limit(MAX_FILE_BYTES)  # the module's own, of 128 KiB, is shorter than documents
     # Strict: a quote that is never closed would swallow the rest of the file as one cell.
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    lines = io.StringIO(text, newline="")  # splitlines would break cells at more than line ends
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         number = reader.line_num + 1
         try:
