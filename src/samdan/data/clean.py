@@ -24,7 +24,7 @@ from samdan.data.engine import Engine, Job, carry_out
 from samdan.data.formats import StageKind, is_blank, records
 from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
 from samdan.data.lines import merged as merged_counts
-from samdan.data.sources import files_of
+from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.store import Fates, Part, Parts, content_hash, read_part, size_of, texts_of
 from samdan.data.views import needs_morphemes, view_of
 from samdan.lm.files import write_json
@@ -36,9 +36,12 @@ LINES, FREQUENT = "lines.npz", "frequent.npy"
 QUARANTINE = "quarantine.jsonl"
 QUARANTINED = 1000
 # One such drop stands for an unknown number of rows: no share of bad rows can judge it.
-UNKNOWN_LOSS = ("broken_gzip", "broken_parquet")
+UNKNOWN_LOSS = (
+    "archive_limit", "broken_csv", "broken_gzip", "broken_mbox", "broken_parquet", "broken_tar",
+    "broken_zip", "broken_zstd",
+)  # fmt: skip
 # Reasons of reading for which a row is left out on purpose; the others are bad rows.
-MEANT = frozenset({"nothing_left"})
+MEANT = LEFT_OUT | {"nothing_left"}
 # Files that are read by one task: together so many bytes, and so many of them.
 GROUP_BYTES = 64_000_000
 GROUP_FILES = 500
