@@ -25,6 +25,7 @@ PARTICLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "이에요": ("이에요", "예요"),
         "이라": ("이라", "라"),
         "이라고": ("이라고", "라고"),
+        "이라는": ("이라는", "라는"),
         "이란": ("이란", "란"),
         "이며": ("이며", "며"),
         "이고": ("이고", "고"),
@@ -35,6 +36,8 @@ PARTICLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "이므로": ("이므로", "므로"),
     }
 )
+# The copula loses its 이 after a vowel that is written in Hangul: 사과다, but API이다.
+_COPULAS: Final = frozenset({"이다", "이며", "이고", "이지만", "이므로"})
 # What is written where the reading is not known.
 _DOUBLE: Final = MappingProxyType(
     {"은": "은(는)", "이": "이(가)", "을": "을(를)", "과": "와(과)", "으로": "(으)로"}
@@ -152,6 +155,8 @@ def particle(word: str, name: str) -> str:
     final = final_consonant(word)
     if final is None:
         return _DOUBLE.get(name, closed)
+    if name in _COPULAS and not is_syllable(word[-1]):
+        return closed
     if name == "으로" and final == _R:
         return open_
     return closed if final else open_
