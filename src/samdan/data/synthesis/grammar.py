@@ -71,7 +71,11 @@ def _korean_reported(sentence: str) -> str:
     if _COPULA.search(sentence):
         return _COPULA.sub(r"{\1|이라고} 한다.", sentence)
     if _BEING.search(sentence):
-        return _BEING.sub("이라고 한다.", sentence)
+        before = _BEING.sub("", sentence)
+        if before.endswith("}"):
+            return f"{before[:-1]}|이라고}} 한다."
+        quoted = with_particle(before, "이라고") if is_syllable(before[-1]) else before + "라고"
+        return f"{quoted} 한다."
     if _stem(sentence) is None:
         return sentence
     return sentence.removesuffix(".") + "고 한다."

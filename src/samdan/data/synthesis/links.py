@@ -99,6 +99,8 @@ def link(pen: Pen, subject: str, facts: Sequence[Fact]) -> str | None:
         if not fact.is_name or len(fact.objects) > 1 or not pen.is_plain(fact):
             continue
         values = pen.values(fact)
+        if not any(map(str.isalpha, values["o"])):
+            continue  # a telephone number is related to nobody
         question = pen.say(pen.pick("link_questions", pen.phrases.link_questions), values)
         answer = pen.say(pen.pick("link_answers", pen.phrases.link_answers), values, fact)
         further = [f for f in pen.index.facts.get(fact.objects[0], []) if subject not in f.objects]

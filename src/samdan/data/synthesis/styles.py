@@ -219,7 +219,9 @@ def news(pen: Pen, subject: str, facts: Sequence[Fact]) -> str | None:
     others = [fact for fact in facts if fact is not lead][: pen.rng.randint(1, 3)]
     for fact in others:
         id_, text = pen.template(fact)
-        reported = pen.grammar.reported(text) if pen.rng.random() < 0.4 else text
+        # A frame already says where the fact stands; hearsay of it would be said twice.
+        is_own = "frames." not in id_ and pen.rng.random() < 0.5
+        reported = pen.grammar.reported(text) if is_own else text
         text = pen.say((id_, reported), pen.values(fact), fact)
         if pen.rng.random() < LEAD_SHARE:
             text = _after_lead(pen, "leads", pen.phrases.leads, text)

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -159,14 +160,15 @@ class Templates:
     """The templates of one language: the built-in ones and, before them, the user's."""
 
     def __init__(self, language: Language, users: Iterable[tuple[str, TemplateFile]] = ()) -> None:
-        """``users``: (name of the file, its content); files of other languages are passed over."""
+        """``users``: (name of the file, its content); of other languages only the names count."""
+        users = list(users)
         built_in = {code: _built_in(code) for code in ("ko", "en")}
         self.language = language
         self.phrases = built_in[language].phrases
         own = [(f"{name}:", file) for name, file in users if file.language == language]
         self._files = [*own, (f"{language}/", built_in[language])]
         # What one file calls a relation or a type helps to find it in the other.
-        files = (*built_in.values(), *(file for _, file in own))
+        files = (*built_in.values(), *(file for _, file in users))
         self._relation_names = [_norms(entry.names) for f in files for entry in f.relations]
         self._type_names = [_norms(entry.names) for f in files for entry in f.types]
 
@@ -228,9 +230,10 @@ def _plural(noun: str) -> str:
     return noun + ("es" if re.search(r"(s|x|ch|sh)$", noun) else "s")
 
 
-def _widened(names: set[str], groups: Iterable[set[str]]) -> set[str]:
+def _widened(names: set[str], groups: Sequence[set[str]]) -> set[str]:
     """The names with all that the files give as other names of the same."""
-    return names.union(*(group for group in groups if group & names))
+    more = names.union(*(group for group in groups if group & names))
+    return more if more == names else _widened(more, groups)
 
 
 def _norms(names: Iterable[str]) -> set[str]:
@@ -261,6 +264,7 @@ def load_templates(path: Path) -> TemplateFile:
     return _parsed(TemplateFile, text, str(path))
 
 
+@lru_cache(maxsize=2)
 def _built_in(language: Language) -> BuiltIn:
     name = f"{language}.yaml"
     text = (resources.files("samdan.data.synthesis") / name).read_text("utf-8")
