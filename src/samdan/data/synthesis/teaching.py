@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,7 +17,7 @@ from samdan.data.synthesis.journal import Journal
 from samdan.data.synthesis.passages import Passage
 from samdan.data.synthesis.requests import Prompter, Request, entities_in, request_seed
 from samdan.data.synthesis.write import Output
-from samdan.records import EnvironmentFailure
+from samdan.records import EnvironmentFailure, Preempted
 
 MAX_FAILURES_IN_A_ROW: Final = 10
 
@@ -128,9 +129,12 @@ def _ask_all(
                     if failures == MAX_FAILURES_IN_A_ROW:
                         raise EnvironmentFailure(_unreachable(lesson, reply.detail))
                     progress(done, done + len(waiting))
-        except BaseException:
+        except BaseException as error:
             teacher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                kept = f"stopped; {done} answers of this run are kept in {journal.path}"
+                raise Preempted(signal.SIGINT, f"{kept}: the same command goes on") from None
             raise
 
 
