@@ -72,13 +72,14 @@ def test_csv_gives_facts_labels_types_and_lines(tmp_path: Path) -> None:
 
 def test_jsonl_keeps_numbers_and_booleans(tmp_path: Path) -> None:
     rows = [
-        {"head": "가온", "predicate": "면적", "tail": 1200.50, "unit": "㎡"},
+        {"head": "가온", "predicate": "면적", "tail": 1200.50, "unit": "㎡", "score": 0.9},
         {"subject": "가온", "relation": "상장 여부", "object": True},
         {"subject": "가온", "relation": "설립일", "object": "1998-03-02", "object_type": "date"},
     ]
     graph = read_graph(write(tmp_path / "g.jsonl", "\n".join(map(json.dumps, rows))))
     shown = [renderings(t.object, t.kind, t.unit, "ko")[0] for t in graph.triples]
     assert shown == ["1,200.5제곱미터", "예", "1998년 3월 2일"]
+    assert graph.ignored == ["score"]
 
 
 def test_ntriples_tells_labels_and_types_from_facts(tmp_path: Path) -> None:
@@ -193,6 +194,7 @@ def test_the_line_of_a_row_is_that_of_its_beginning(tmp_path: Path) -> None:
         ('{"subject": "a", "relation": "b"}', "column 'object' is missing"),
         ('{"subject": "a", "relation": "b", "object": ["c"]}', "'object' is list"),
         ('{"subject": "a", "relatoin": "b", "object": "c"}', "column 'relation' is missing"),
+        ('{"subject": "a", "head": "z", "relation": "b", "object": "c"}', "is there twice"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )
@@ -551,6 +553,31 @@ def test_a_line_of_a_listing_or_table_says_the_right_relation(made: Any) -> None
                 for part in [parts[0], *("뷁" + part for part in parts[1:])]:
                     assert (subject, noun.lower(), part) in known, row["text"]
     assert lines > 100
+
+
+def test_a_table_of_subjects_puts_every_value_under_its_relation(made: Any) -> None:
+    graph, rows, _ = made
+    index = Index(graph, Templates("ko"))
+    cells: dict[tuple[str, str], set[str]] = {}
+    for triple in graph.triples:
+        noun = index.wording(triple.relation).noun
+        ways = index._written(triple, triple.relation)
+        cells.setdefault((triple.subject, noun), set()).update(ways)
+    checked = 0
+    for row in rows:
+        if row["lineage"]["style"] != "peers":
+            continue
+        head, _, *lines = (
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in row["text"].splitlines()
+            if line.startswith("|")
+        )
+        for name, *values in lines:
+            for noun, value in zip(head[1:], values, strict=True):
+                known = cells[name, noun[:1].lower() + noun[1:]]
+                assert set(re.split("[과와] (?=뷁)", value)) <= known, row["text"]
+                checked += 1
+    assert checked > 50
 
 
 ITEM = r"(?:[-*•·] )?([^:|]+?)(?:: | - )(.+)$|\| ([^|]+) \| ([^|]+) \|$"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def test_no_more_requests_than_allowed_are_under_way(tmp_path: Path) -> None:
     meeting = threading.Barrier(3)
 
     def script(seen: Seen, _count: int) -> str:
-        meeting.wait(30)  # three at a time: two never meet, four would break the count
+        meeting.wait(30)  # two would never meet
+        time.sleep(0.1)  # a fourth would come meanwhile
         return good(seen)
 
     with teacher_server(script) as server:

@@ -98,7 +98,7 @@ def read_graph(path: Path) -> Graph:
     raise_problems(problems)
     if not graph.triples:
         raise DataError(f"{path}: no fact found; counted: {dict(graph.counts) or 'nothing'}")
-    if reader is csv_statements:
+    if reader in (csv_statements, jsonl_statements):
         graph.ignored = ignored_columns(path)
     return graph
 

@@ -161,11 +161,14 @@ def _misnamed(ours: Sequence[str], shown: Sequence[str]) -> str:
 
 
 def ignored_columns(path: Path) -> list[str]:
-    """Names in the header of a CSV file that mean nothing here."""
+    """Names in the first line of a CSV or JSONL file that mean nothing here."""
     for line in text_lines(path):
         if isinstance(line, Problem):
             return []
-        header = next(csv.reader([line[1]]), [])
+        if not line[1].strip():
+            continue
+        is_csv = path.suffix.lower() == ".csv"
+        header = next(csv.reader([line[1]]), []) if is_csv else list(json.loads(line[1]))
         known = {*REQUIRED, *OPTIONAL, *OTHER_COLUMNS}
         return [name for name in header if name.strip().lower() not in known]
     return []
@@ -187,9 +190,10 @@ def _json_statement(text: str, origin: Origin) -> Statement | Problem:
         return Problem(origin, f"not valid JSON: {error}")
     if not isinstance(value, dict):
         return Problem(origin, f"found {type(value).__name__}, expected an object")
-    row = {OTHER_COLUMNS.get(key.lower(), key.lower()): item for key, item in value.items()}
-    if fault := _misnamed(list(row), list(row)):
+    names = [OTHER_COLUMNS.get(key.lower(), key.lower()) for key in value]
+    if fault := _misnamed(names, list(value)):
         return Problem(origin, fault)
+    row = dict(zip(names, value.values(), strict=True))
     found = row["object"]
     if isinstance(found, bool):
         row |= {"object": str(found).lower(), "object_type": row.get("object_type") or "boolean"}
