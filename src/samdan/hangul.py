@@ -155,8 +155,8 @@ def particle(word: str, name: str) -> str:
     final = final_consonant(word)
     if final is None:
         return _DOUBLE.get(name, closed)
-    if name in _COPULAS and not is_syllable(word[-1]):
-        return closed
+    if name in _COPULAS and (not is_syllable(word[-1]) or word[-1] == "다"):
+        return closed  # 바다이다, not 바다다
     if name == "으로" and final == _R:
         return open_
     return closed if final else open_

@@ -86,6 +86,13 @@ def test_a_syllable_takes_another_final(syllable: str, final: int) -> None:
     assert normalize("NFD", changed)[:2] == normalize("NFD", syllable)[:2]
 
 
+def test_the_copula_is_contracted_after_a_hangul_vowel_only() -> None:
+    words = ("사과", "봄", "바다", "API", "(주)", "2")
+    assert [with_particle(word, "이다") for word in words] == [
+        *("사과다", "봄이다", "바다이다", "API이다", "(주)이다", "2이다")
+    ]
+
+
 def test_fill_puts_values_in_once() -> None:
     assert fill("{n|은} {v|이다}.", n="가온", v="봄") == "가온은 봄이다."
     assert fill("{n}", n="{v}", v="x") == "{v}"

@@ -94,16 +94,22 @@ def test_ntriples_tells_labels_and_types_from_facts(tmp_path: Path) -> None:
         f"<{x}Korea>\t<{x}hasCapital> <{x}Seoul>.\n"
         f"<{x}Korea> <{x}part> _:b0 .\n"
         f'<{x}Korea> <{x}founded> "1948"^^<http://www.w3.org/2001/XMLSchema#gYear> .\n'
-        f'<{x}Korea> <{x}said> "\\uC548\\u0022\\t\\U0001F600" .\n',
+        f'<{x}Korea> <{x}said> "\\uC548\\u0022\\t\\U0001F600" .\n'
+        f"<{x}Korea> <{x}page> <https://korea.example/> .\n"
+        f'<{x}Korea> <{x}page> "https://korea.example/a/b" .\n',
     )
     graph = read_graph(path)
     assert [(t.relation, t.object, t.kind) for t in graph.triples] == [
         (f"{x}hasCapital", f"{x}Seoul", "name"),
         (f"{x}founded", "1948", "date"),
         (f"{x}said", '안" 😀', "name"),
+        (f"{x}page", "https://korea.example/", "name"),
+        (f"{x}page", "https://korea.example/a/b", "name"),
     ]
+    assert graph.label("https://korea.example/", "ko") == "https://korea.example/"
+    assert graph.label("https://korea.example/a/b", "ko") == "https://korea.example/a/b"
     assert graph.counts == {
-        "fact": 3, "label": 1, "type": 1, "other_language": 1, "blank_node": 1,
+        "fact": 5, "label": 1, "type": 1, "other_language": 1, "blank_node": 1,
     }  # fmt: skip
     assert graph.label(f"{x}Seoul", "ko") == "서울"
     assert graph.label(f"{x}Korea", "ko") == "Korea"
@@ -284,7 +290,7 @@ def test_built_in_templates_use_places_and_modifiers_of_their_language(
     root: Path, language: str
 ) -> None:
     allowed = PARTICLES.keys() if language == "ko" else ENGLISH_MODIFIERS
-    names = {"s", "o", "n", "ns", "t", "q", "a", "s2", "o2", "m", "n2"}
+    names = {"s", "o", "q", "n", "ns", "t", "a", "s2", "o2", "m", "n2"}
     for text in strings(built_in(root, language)):
         for name, modifier in places(text):
             assert name in names, text
@@ -671,6 +677,10 @@ def test_english_text_has_no_hangul_around_the_names(tmp_path: Path) -> None:
         left = re.sub(r"사훈|\(?company\)?", "", NAME.sub("", row["text"]))
         assert not re.search("[가-힣]", left), row["text"]
         assert "  " not in row["text"]
+    names = {t.subject for t in graph.triples}
+    names |= {t.object for t in graph.triples if t.kind == "name"}
+    part = summary["names"]
+    assert part == {"all": len(names), "without_label": len(names)}
 
 
 def test_several_objects_are_never_told_as_the_only_one(tmp_path: Path) -> None:
@@ -686,6 +696,22 @@ def test_an_unreadable_name_drops_what_would_be_wrong(tmp_path: Path) -> None:
     rows, summary = generated(graph, tmp_path / "out.jsonl")
     assert summary["dropped"]["unknown_reading"] > 0
     assert all("(는)" not in row["text"] for row in rows)
+
+
+def test_what_is_no_noun_is_quoted(tmp_path: Path) -> None:
+    text = (
+        "subject,relation,object,object_type\n가온전,저자,미상,\n가온전,상장 여부,true,boolean\n"
+        "가온전,누리집,https://gaon.example/a,\n"
+    )
+    graph = read_graph(write(tmp_path / "g.csv", text))
+    wish = {"variants": 20, "styles": ("sentence", "article", "news", "paraphrase", "link")}
+    rows, summary = generated(graph, tmp_path / "out.jsonl", **wish)
+    assert summary["coverage"]["below"] == 0
+    told = " ".join(row["text"] for row in rows)
+    assert "“미상”이라고 적혀 있다" in told
+    assert "“예”라고" in told
+    assert not re.search("[^“]미상|미상[^”]|[^“]예라|여부[가는] 예", told)
+    assert set(re.findall(r"https?:[^\s가-힣’]+", told)) == {"https://gaon.example/a"}
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path) -> None:

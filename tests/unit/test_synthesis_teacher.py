@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import teacher_server as fake
 from samdan.data.synthesis import client
 from samdan.data.synthesis.checks import copied_share, teacher_fault
-from samdan.data.synthesis.client import Teacher, parse_endpoint, read_key
+from samdan.data.synthesis.client import Teacher
+from samdan.data.synthesis.endpoint import parse_endpoint, read_key
 from samdan.data.synthesis.journal import Journal
 from samdan.data.synthesis.passages import Passage, cut
 from samdan.data.synthesis.requests import entities_in

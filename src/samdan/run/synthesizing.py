@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samdan.data.synthesis.client import Teacher, parse_endpoint, read_key
+from samdan.data.synthesis.client import Teacher
+from samdan.data.synthesis.endpoint import parse_endpoint, read_key
 from samdan.data.synthesis.generate import Wish, generate
 from samdan.data.synthesis.graph import READERS, read_graph
 from samdan.data.synthesis.journal import Journal
@@ -123,6 +124,11 @@ def _say_coverage(language: str, part: Mapping[str, Any], say: Say) -> None:
         say(
             f"{language}: {found['below']} facts are told fewer than {found['asked_at_least']} "
             f"times ({some}); more styles or own --templates help"
+        )
+    if lacking := part["names"]["without_label"]:
+        say(
+            f"{language}: {lacking} of {part['names']['all']} names have no English label and "
+            "stand in Hangul; give subject_en and object_en"
         )
     if quoted := part["relations"]["quoted"]:
         say(

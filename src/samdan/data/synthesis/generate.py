@@ -17,6 +17,7 @@ from samdan.data.synthesis.styles import STYLES
 from samdan.data.synthesis.templates import Templates
 from samdan.data.synthesis.values import Language
 from samdan.data.synthesis.write import Output
+from samdan.hangul import is_syllable
 
 MIN_CHARS: Final = 8
 # Styles for facts that were told too seldom: all of them can tell any fact.
@@ -111,9 +112,17 @@ def generate(
         "drafts": drafts,
         "subjects": len(index.facts),
         "styles": dict(sorted(styles.items())),
+        "names": _names(index),
         "relations": _relations(index),
         "coverage": coverage.report(graph, sorted(numbers), wish.min_mentions),
     }
+
+
+def _names(index: Index) -> dict[str, int]:
+    """How many names are told, and how many have no label in the language: Hangul in English."""
+    keys = set(index.facts) | set(index.incoming)
+    lacking = sum(any(map(is_syllable, index.name(key))) for key in keys)
+    return {"all": len(keys), "without_label": lacking if index.language == "en" else 0}
 
 
 def _relations(index: Index) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from samdan.data.synthesis.ntriples import is_iri, local_name, ntriples_statements, spaced
+from samdan.data.synthesis.ntriples import local_name, ntriples_statements, spaced
 from samdan.data.synthesis.statements import (
     Problem,
     Statement,
@@ -55,6 +55,7 @@ class Graph:
     triples: list[Triple] = field(default_factory=list)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
+    iris: set[str] = field(default_factory=set)  # keys that are IRIs and not names
     counts: Counter[str] = field(default_factory=Counter)  # what became of every statement
     ignored: list[str] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ class Graph:
         known = self.labels.get(key, {})
         if found := known.get(language) or known.get(""):
             return found
-        if is_iri(key):
+        if key in self.iris:
             return next(iter(known.values()), "") or local_name(key, words)
         return spaced(key) if words else key
 
@@ -105,6 +106,7 @@ def read_graph(path: Path) -> Graph:
 
 def _note_names(graph: Graph, statement: Statement) -> None:
     """Labels and types; the first one of a key stands, others are counted."""
+    graph.iris.update(statement.iris)
     for key, language, label in statement.labels:
         known = graph.labels.setdefault(key, {})
         if known.setdefault(language, label) != label:

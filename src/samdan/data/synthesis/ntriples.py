@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -145,31 +145,30 @@ def _stated(
     language = object_.language.split("-")[0]
     plain = Statement(origin, subject.text, predicate.text, value)
     if subject.form == "blank" or object_.form == "blank":
-        return _left_out(plain, "blank_node")
+        return replace(plain, left_out="blank_node")
     if not value:
-        return _left_out(plain, "empty")
+        return replace(plain, left_out="empty")
     if language not in ("", "ko", "en"):
-        return _left_out(plain, "other_language")
+        return replace(plain, left_out="other_language")
+    iris = tuple(term.text for term in (subject, predicate, object_) if term.form == "iri")
+    plain = replace(plain, iris=iris)
     if predicate.text in LABELS and object_.form == "literal":
-        return Statement(
-            origin, subject.text, "", value, labels=((subject.text, language, value),)
-        )
+        return replace(plain, relation="", labels=((subject.text, language, value),))
     if predicate.text == RDF_TYPE:
-        return Statement(origin, subject.text, "", value, types=((subject.text, value),))
+        return replace(plain, relation="", types=((subject.text, value),))
     if object_.form == "iri":
-        return Statement(origin, subject.text, predicate.text, value, "name")
+        return replace(plain, kind="name")
     kind = KINDS.get(object_.datatype.removeprefix(XSD), "")
-    return Statement(origin, subject.text, predicate.text, value, kind, "", language)
-
-
-def _left_out(statement: Statement, reason: str) -> Statement:
-    return Statement(
-        statement.origin, statement.subject, statement.relation, statement.object, left_out=reason
-    )
+    return replace(plain, kind=kind, language=language)
 
 
 def local_name(iri: str, words: bool = False) -> str:
-    """What an IRI without a label is called: its last part; ``words`` splits foundedBy."""
+    """What an IRI without a label is called: its last part; ``words`` splits foundedBy.
+
+    An address without a path is a page, and stays whole.
+    """
+    if re.match(r"https?://[^/]*/?$", iri):
+        return iri
     name = unquote(re.split(r"[/#]", iri.rstrip("/#"))[-1], errors="replace")
     if "/" not in iri and "#" not in iri:
         name = unquote(iri.split(":")[-1], errors="replace")
@@ -183,8 +182,3 @@ def spaced(name: str) -> str:
         return name
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " "))
     return " ".join(word if word.isupper() else word.lower() for word in words.split())
-
-
-def is_iri(key: str) -> bool:
-    """Whether a key of the graph is an IRI and not a name."""
-    return re.match(r"(?:https?://|urn:)\S+$", key) is not None

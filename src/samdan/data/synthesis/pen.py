@@ -33,6 +33,11 @@ class Fact:
     def is_name(self) -> bool:
         return self.kind == "name"
 
+    @property
+    def is_quoted(self) -> bool:
+        """Whether the object is no noun: a text, or yes and no."""
+        return self.kind in ("text", "boolean")
+
 
 class Index:
     """A graph as it is told in one language."""
@@ -126,12 +131,12 @@ def _facts(triples: Sequence[Triple], kinds: Mapping[int, str]) -> list[Fact]:
     for kind in dict.fromkeys(kinds.values()):
         same = [number for number in kinds if kinds[number] == kind]
         # Parts of about equal length: five are told as three and two, not as four and one.
-        size = 1 if kind == "text" else -(-len(same) // -(-len(same) // MAX_LISTED))
+        size = 1 if kind in ("text", "boolean") else -(-len(same) // -(-len(same) // MAX_LISTED))
         for start in range(0, len(same), size):
             part = same[start : start + size]
             first = triples[part[0]]
             objects = tuple(triples[n].object for n in part)
-            partial = len(same) > size and kind != "text"
+            partial = len(same) > size > 1
             found.append(
                 Fact(first.subject, first.relation, objects, kind, tuple(part), partial)
             )
@@ -167,7 +172,7 @@ class Pen:
     def is_plain(self, fact: Fact) -> bool:
         """Whether 'the noun of the subject is the object' can be said of it."""
         return (
-            fact.kind != "text"
+            not fact.is_quoted
             and not fact.partial
             and self.index.wording(fact.relation).is_noun
             and (self.index.language == "ko" or len(fact.objects) == 1)
@@ -194,7 +199,8 @@ class Pen:
         """The values of a sentence's places; ``subject`` stands for the name where it is given."""
         wording = self.index.wording(fact.relation)
         name = self.name(fact.subject) if subject is None else subject
-        return {"s": name, "o": self.value(fact), "n": wording.noun, "ns": wording.plural}
+        value = self.value(fact)
+        return {"s": name, "o": value, "q": f"“{value}”", "n": wording.noun, "ns": wording.plural}
 
     def sentences(self, fact: Fact) -> list[tuple[str, str]]:
         """Every template that can tell the fact."""
@@ -203,13 +209,13 @@ class Pen:
 
     def _own(self, fact: Fact) -> tuple[tuple[str, str], ...]:
         wording = self.index.wording(fact.relation)
-        if fact.kind == "text" or fact.partial:
+        if fact.is_quoted or fact.partial:
             return ()
         return (*wording.sentences, *(wording.single if len(fact.objects) == 1 else ()))
 
     def _frames(self, fact: Fact) -> list[tuple[str, str]]:
         phrases, wording = self.phrases, self.index.wording(fact.relation)
-        if fact.kind == "text":
+        if fact.is_quoted:
             chosen = {"text_frames": phrases.text_frames}
         elif not wording.is_noun:
             chosen = {"phrase_frames": phrases.phrase_frames}
@@ -258,7 +264,7 @@ class Pen:
         phrases, wording = self.phrases, self.index.wording(fact.relation)
         if not spoken and self.rng.random() < 0.25:
             return self.say(("value", "{o}"), self.values(fact), fact)
-        if fact.kind == "text":
+        if fact.is_quoted:
             picked = self.pick("quoted_answers", phrases.quoted_answers)
         elif not wording.is_noun:
             picked = self.pick("phrase_answers", phrases.phrase_answers)

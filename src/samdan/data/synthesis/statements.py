@@ -62,6 +62,7 @@ class Statement:
     labels: tuple[tuple[str, str, str], ...] = ()
     types: tuple[tuple[str, str], ...] = ()
     left_out: str = ""  # why nothing can be made of it
+    iris: tuple[str, ...] = ()  # which of the three are IRIs and not names
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def _attributed(pen: Pen, first: Fact, second: Fact, again: str | None) -> str |
     wording = pen.index.wording(first.relation)
     if not pen.is_plain(first) and not (wording.attributes and not first.partial):
         return None
-    attributes = list(wording.attributes if first.kind != "text" else ())
+    attributes = list(wording.attributes if not first.is_quoted else ())
     if pen.is_plain(first) and (not attributes or pen.rng.random() < 0.2):
         attributes = [(f"{pen.index.language}/attribute", pen.phrases.attribute)]
     if not attributes:

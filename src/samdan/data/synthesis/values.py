@@ -20,6 +20,11 @@ MONTHS: Final = (
     *("October", "November", "December"),
 )
 MYRIADS: Final = ("", "만", "억", "조", "경")
+# Words for a value that is not there: nobody called 미상 wrote a book. They are quoted.
+NO_VALUE: Final = frozenset(
+    {"미상", "불명", "없음", "미정", "해당 없음", "알 수 없음", "비공개", "unknown", "none", "n/a",
+     "tbd", "not applicable", "-", "?"}
+)  # fmt: skip
 MAX_NAME_CHARS: Final = 40  # something longer is taken for a text, not for a name
 
 _ISO = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T[\d:.]+)?)?)?(?:Z|[+-]\d{2}:\d{2})?$")
@@ -72,7 +77,7 @@ def kind_of(text: str) -> tuple[Kind, str, str]:
     measured = parse_number(text)
     if measured and measured[1] in units() and not units()[measured[1]].declared:
         return "number", *measured
-    if len(text) > MAX_NAME_CHARS or _SENTENCE.search(text):
+    if len(text) > MAX_NAME_CHARS or text.lower() in NO_VALUE or _SENTENCE.search(text):
         return "text", text, ""
     return "name", text, ""
 
