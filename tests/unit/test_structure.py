@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records",),
     ("spec",),
-    ("filters", "rules", "tasks"),
+    ("filters", "removing", "rules", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),
