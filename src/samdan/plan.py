@@ -22,10 +22,12 @@ VERSION = 1
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
     "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
-    "replay_share", "anneal",
+    "replay_share", "anneal", "dedup",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")
+# Of ``dedup``, what the signatures are made by; the rest is decided when they are compared.
+_SIGNATURES = ("near", "ngram", "bands", "rows", "paragraphs", "min_paragraph")
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,13 @@ def _clean_steps(stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]
     for source in stage.data:
         fields: dict[str, Any] = {key: dumped[key] for key in _CLEANING}
         fields |= source.model_dump(mode="json", exclude={"weight", "epochs", "role", "path"})
+        fields["signatures"] = {key: (dumped["dedup"] or {}).get(key) for key in _SIGNATURES}
         fields["files"] = fingerprints.get(_location(source))
         name = clean_step(stage, source)
         cleaned.append(Step(name, "clean", stage.name, (), fields, source.label))
     reads = tuple(step.name for step in cleaned)
-    return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads)]
+    copies = {"dedup": dumped["dedup"]}
+    return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads, copies)]
 
 
 def _data_steps(stage: AnyStage) -> list[Step]:

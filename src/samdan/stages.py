@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from samdan.cleaning import Cleaning
 from samdan.filters import Filters
+from samdan.removing import Dedup
 from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
 from samdan.spec import Count, NonNegative, Positive, Share, Spec
 
@@ -160,6 +161,8 @@ class Stage(Spec):
     """On what each attention and MLP block adds, drawn from (seed, step, record)."""
     lora: Lora | None = None
     heldout: HeldOut = HeldOut()
+    dedup: Dedup | None = Dedup()
+    """Copies within and across sources; of conversations and pairs the exact ones. null: none."""
     max_bad_rows: Share = 0.01
     """More unreadable or invalid rows than this share fail the step."""
     max_truncated: Share = 0.05
@@ -246,6 +249,8 @@ class CptStage(Stage):
 
 
 def _no_document_filters(stage: Stage) -> None:
+    if stage.dedup is not None and stage.dedup.paragraphs:
+        raise ValueError("dedup.paragraphs: only the documents of a cpt stage have paragraphs")
     for source in stage.data:
         if source.filters:
             raise ValueError(
@@ -269,6 +274,7 @@ class SftStage(Stage):
     logging_steps: Count = 50
     save_steps: Count = 2000
     eval_steps: Count = 500
+    dedup: Dedup | None = Dedup(near=False)
 
     @model_validator(mode="after")
     def _has_no_documents(self) -> SftStage:
@@ -291,6 +297,7 @@ class DpoStage(Stage):
     logging_steps: Count = 25
     save_steps: Count = 1000
     eval_steps: Count = 250
+    dedup: Dedup | None = Dedup(near=False)
     beta: Positive = 0.1
     """How strongly the model is held to its reference."""
     loss_type: Literal["sigmoid", "ipo", "hinge", "sigmoid_norm", "robust"] = "sigmoid"

@@ -322,9 +322,8 @@ def prepare(folder: Path, stage: Stage, rows: Sequence[Any], seed: int = 0) -> d
     source = stage.data[0].model_copy(update={"path": str(path)})
     out = folder / "out"
     clean_source(stage, source, out / "clean")  # type: ignore[arg-type]
-    find_copies({"rows": out / "clean"}, out / "copies")
-    copies = np.load(out / "copies" / "rows.npy")
-    return prepare_source(stage, source, tiny.chat(), seed, out, copies)  # type: ignore[arg-type]
+    find_copies({source.label: out / "clean"}, out / "copies", stage.dedup)
+    return prepare_source(stage, source, tiny.chat(), seed, out, out / "copies")  # type: ignore[arg-type]
 
 
 def texts(folder: Path) -> set[str]:

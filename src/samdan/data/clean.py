@@ -20,18 +20,20 @@ import numpy as np
 
 from samdan.data.census import census, merged
 from samdan.data.cleaning import Cleaner
+from samdan.data.copies import save_signatures
 from samdan.data.engine import Engine, Job, carry_out
 from samdan.data.formats import StageKind, is_blank, records
 from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
 from samdan.data.lines import merged as merged_counts
 from samdan.data.sources import LEFT_OUT, files_of
-from samdan.data.store import Fates, Part, Parts, content_hash, read_part, size_of, texts_of
+from samdan.data.store import KEPT, Fates, Part, Parts, content_of, read_part, size_of, texts_of
 from samdan.data.views import needs_morphemes, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import DataError, Document, Drop, Record
+from samdan.removing import Dedup
 
-KEPT, FATES, EXACT = "kept.jsonl", "fates.jsonl", "exact.npy"  # of one part
+FATES = "fates.jsonl"  # of one part
 LINES, FREQUENT = "lines.npz", "frequent.npy"
 QUARANTINE = "quarantine.jsonl"
 QUARANTINED = 1000
@@ -68,7 +70,10 @@ def clean_source(
     bad = {reason: n for reason, n in added(found, "dropped").items() if reason not in MEANT}
     _judge(bad, rows, stage, source, folder)
     parts = [str(read.place(n) / name) for n, facts in enumerate(found) for name in facts["parts"]]
-    said |= {"frequent": _frequent(read, source, folder / FREQUENT)}
+    said |= {
+        "frequent": _frequent(read, source, folder / FREQUENT),
+        "dedup": (stage.dedup or Dedup(near=False)).model_dump(mode="json"),
+    }
     screen = Job(screen_task, [said | {"part": part} for part in parts], folder / "screen")
     screened = carry_out(screen, engine, poll)
     digest = hashlib.sha256("".join(facts["sha256"] for facts in screened).encode())
@@ -188,8 +193,8 @@ def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         assert not isinstance(washed, Drop)
         kept.add(washed)
         records.append(washed)
-    hashes = b"".join(content_hash(record)[:16] for record in records)
-    np.save(folder / EXACT, np.frombuffer(hashes, np.uint64).reshape(-1, 2))
+    dedup = Dedup.model_validate(task["dedup"])
+    save_signatures([content_of(record) for record in records], dedup, folder)
     return {
         "kept": len(records),
         "kept_bytes": sum(map(size_of, records)),

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from samdan.data.census import length_histogram
-from samdan.data.clean import KEPT
-from samdan.data.store import Fates, clean_parts, position, read_part
+from samdan.data.copies import without_copies
+from samdan.data.store import KEPT, Fates, clean_parts, position, read_part
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
-from samdan.lm.shards import Int, ShardWriter
+from samdan.lm.shards import ShardWriter
 from samdan.recipe import AnyStage, Source
 from samdan.records import Conversation, DataError, Document, Drop, PreferencePair, Record
 
@@ -34,12 +34,12 @@ def prepare_source(
     chat: ChatFormat,
     seed: int,
     folder: Path,
-    copies: Int,
+    copies: Path,
     poll: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """``folder / clean`` to the shard in ``folder``; returns the manifest.
 
-    ``copies``: of which record each clean one is a copy, -1 for none.
+    ``copies``: the folder that ``find_copies`` wrote.
     Raises DataError when the chat template cannot render too many of the records, or nothing is
     left.
     """
@@ -47,7 +47,10 @@ def prepare_source(
     tokens: Counter[str] = Counter()
     train, held = ShardWriter(folder), ShardWriter(folder / "heldout")
     fates = Fates(folder / DROPPED)
-    for batch in _batched(_first_copies(folder / "clean", copies, fates), ENCODE_TOGETHER):
+    parts = (read_part(part / KEPT) for part in clean_parts(folder / "clean"))
+    clean = chain.from_iterable(parts)
+    single = without_copies(clean, copies, source.label, stage.dedup)
+    for batch in _batched(_kept(single, fates), ENCODE_TOGETHER):
         poll()
         for record, encoded in zip(batch, _encode(batch, chat), strict=True):
             if isinstance(encoded, Drop):
@@ -83,12 +86,11 @@ def prepare_source(
     return manifest
 
 
-def _first_copies(cleaned: Path, copies: Int, fates: Fates) -> Iterator[Record]:
-    """The records of every part; of several copies only the first."""
-    parts = (read_part(part / KEPT) for part in clean_parts(cleaned))
-    for record, copy_of in zip(chain.from_iterable(parts), copies.tolist(), strict=True):
-        if copy_of >= 0:
-            fates.add(Drop("duplicate", record.origin, f"of record {copy_of}"), record)
+def _kept(records: Iterable[Record | Drop], fates: Fates) -> Iterator[Record]:
+    """The records; drops are written down."""
+    for record in records:
+        if isinstance(record, Drop):
+            fates.add(record)
         else:
             yield record
 

@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from samdan.data.clean import KEPT, clean_source
+from samdan.data.clean import clean_source
 from samdan.data.copies import find_copies
 from samdan.data.mixing import check_accounts, mix
 from samdan.data.prepare import prepare_source
-from samdan.data.store import clean_parts, read_part, texts_of
+from samdan.data.store import KEPT, clean_parts, read_part, texts_of
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
 from samdan.lm.model import load_model, weights_hash
@@ -100,7 +98,7 @@ def copies(run: Run, step: Step) -> Result:
     """Which records of a stage are copies of earlier ones, over all its sources."""
     stage = run.stage(step.stage)
     cleaned = {s.label: run.ledger.clean(stage.name, s.label) for s in stage.data}
-    found = find_copies(cleaned, run.ledger.copies(stage.name))
+    found = find_copies(cleaned, run.ledger.copies(stage.name), stage.dedup)
     return Result(found["sha256"], _only(found, "copies"))
 
 
@@ -109,9 +107,9 @@ def prepare(run: Run, step: Step) -> Result:
     stage, source = run.stage(step.stage), _source(run, step)
     folder = run.ledger.source(step.stage, source.label)
     chat = run.chat()
-    copies_of = np.load(run.ledger.copies(stage.name) / f"{source.label}.npy", allow_pickle=False)
+    found = run.ledger.copies(stage.name)
     manifest = prepare_source(
-        stage, source, chat, run.recipe.seed, folder, copies_of, run.signals.poll
+        stage, source, chat, run.recipe.seed, folder, found, run.signals.poll
     )
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     counts = ("records_in", "records_trained", "records_heldout", "records_dropped")
