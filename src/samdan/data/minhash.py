@@ -154,5 +154,5 @@ def load(folder: Path, spec: Dedup) -> Signatures:
 
 
 def _made_by(spec: Dedup) -> dict[str, Any]:
-    made_by: dict[str, Any] = {"format": FORMAT, "near": spec.near}
-    return made_by | ({k: getattr(spec, k) for k in ("ngram", "bands", "rows")} if spec.near else {})
+    about = spec.model_dump(include={"ngram", "bands", "rows"}) if spec.near else {}
+    return {"format": FORMAT, "near": spec.near, **about}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -76,7 +77,7 @@ def repeated(parts: Sequence[Paragraphs], spec: Dedup, kept: Bool | None = None)
     first = np.full(len(hashes), -1, np.int64)
     share, dropped = np.zeros(len(counts), np.float32), np.zeros(len(counts), np.bool_)
     bounds = np.flatnonzero(np.diff(owners[shared], prepend=-1, append=-1)).tolist()
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         document, mine = int(owners[shared[begin]]), groups[begin:end].tolist()
         held = np.asarray([holders.get(group, -1) for group in mine])
         first[shared[begin:end]] = held
