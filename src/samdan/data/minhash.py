@@ -154,6 +154,5 @@ def load(folder: Path, spec: Dedup) -> Signatures:
 
 
 def _made_by(spec: Dedup) -> dict[str, Any]:
-    made_by: dict[str, Any] = {"format": FORMAT, "near": spec.near}
-    near = {"ngram": spec.ngram, "bands": spec.bands, "rows": spec.rows} if spec.near else {}
-    return made_by | near
+    about = spec.model_dump(include={"ngram", "bands", "rows"}) if spec.near else {}
+    return {"format": FORMAT, "near": spec.near, **about}
