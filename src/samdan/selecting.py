@@ -294,3 +294,11 @@ def text_files(spec: Select) -> Mapping[str, tuple[TextFile, ...]]:
     if isinstance(spec, Ets | EtsCom | Dsir):
         return {"tasks": spec.tasks}
     return {"good": spec.good, "bad": spec.bad} if isinstance(spec, Quality) else {}
+
+
+def read_paths(spec: Select) -> tuple[str, ...]:
+    """Everything on disk that a method reads besides the corpus: files of text, and models."""
+    files = [file.path for group in text_files(spec).values() for file in group]
+    models = [getattr(spec, name, None) for name in ("embedding", "surrogate")]
+    named = [m.path for m in models if isinstance(m, HiddenStates | SentenceModel | Surrogate)]
+    return (*files, *named)

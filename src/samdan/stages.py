@@ -16,6 +16,7 @@ from samdan.cleaning import Cleaning
 from samdan.filters import Filters
 from samdan.removing import Dedup
 from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
+from samdan.selecting import Select
 from samdan.spec import Count, NonNegative, Positive, Share, Spec
 
 # Names become folders of the run directory and parts of metric names.
@@ -53,6 +54,8 @@ class Source(Spec):
     """Licence of the rows that name none themselves; counted in the data card."""
     filters: Filters = ()
     """Document filters of a CPT source, applied in order; presets are expanded."""
+    select: Select | None = None
+    """Keep only the documents that are worth a budget of tokens."""
     max_records: Count | None = None
     """Read only so many records, taken from the start."""
 
@@ -252,11 +255,12 @@ def _no_document_filters(stage: Stage) -> None:
     if stage.dedup is not None and stage.dedup.paragraphs:
         raise ValueError("dedup.paragraphs: only the documents of a cpt stage have paragraphs")
     for source in stage.data:
-        if source.filters:
-            raise ValueError(
-                f"source '{source.label}': 'filters' judge documents and would have no effect in "
-                f"a stage of this kind; only a cpt stage has documents"
-            )
+        for key, value in (("filters", source.filters), ("select", source.select)):
+            if value:
+                raise ValueError(
+                    f"source '{source.label}': '{key}' judges documents and would have no effect "
+                    f"in a stage of this kind; only a cpt stage has documents"
+                )
 
 
 class SftStage(Stage):
