@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records",),
     ("spec",),
-    ("filters", "rules", "tasks"),
+    ("cleaning", "filters", "personal", "rules", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),
