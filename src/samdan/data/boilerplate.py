@@ -150,15 +150,15 @@ def settled(
     """The marked lines that go: not in code, and no lonely menu word."""
     found: dict[int, BoilerplateRule] = {}
     run: dict[int, BoilerplateRule | None] = {}
-    for index in sorted(marks):
-        if code[index]:
-            continue
-        between = range(max(run) + 1, index) if run else ()
-        if any(code[i] or lines[i].strip() for i in between):
-            found |= _unless_lonely(run)
+    last = -1
+    for index in sorted(index for index in marks if not code[index]):
+        if any(code[i] or lines[i].strip() for i in range(last + 1, index)):
+            found.update(_unless_lonely(run))
             run = {}
         run[index] = marks[index]
-    return found | _unless_lonely(run)
+        last = index
+    found.update(_unless_lonely(run))
+    return found
 
 
 def menu_items(line: str) -> int:

@@ -73,6 +73,8 @@ class Cleaner:
         if self.spec.repair_encoding:
             text = repaired(text, counts)
         text = visible(text, counts)
+        if not text:
+            return text
         changes = self._line_changes(text)
         lines = text.split("\n")
         code = code_lines(lines) if changes or self.frequent else []
