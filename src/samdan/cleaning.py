@@ -29,7 +29,7 @@ class FrequentLines(Spec):
     """A line in fewer documents stays, however small the corpus is."""
     at_least_share: Share = 0.1
     """And it must stand in this share of all documents."""
-    min_chars: Count = 10
+    min_chars: Count = 12
     """Shorter lines are answers, names and headings without a mark: they stay."""
     max_chars: Count = 300
     """Longer lines are paragraphs: copies of those are for deduplication."""
@@ -55,7 +55,7 @@ class Cleaning(Spec):
     max_jamo_run: Count = 3
     """ㅋㅋㅋㅋㅋ is cut to so many letters."""
     max_char_run: Annotated[int, Field(strict=True, ge=5)] = 20
-    """Other repeated characters (하하하, !!!!) are cut to so many; rules and ASCII words are not."""
+    """Other repeated characters (하하하, !!!!) are cut to so many; rules and ASCII words stay."""
     max_blank_lines: Whole = 2
     """So many blank lines in a row stay."""
     boilerplate: tuple[BoilerplateRule, ...] = BOILERPLATE_RULES

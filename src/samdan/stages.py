@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from samdan.cleaning import Cleaning
 from samdan.filters import Filters
+from samdan.personal import PersonalData
 from samdan.removing import Dedup
 from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
 from samdan.selecting import Select
@@ -50,6 +51,8 @@ class Source(Spec):
     """Our column name to the file's, for example ``{prompt: Q, completion: A}``."""
     clean: Cleaning | None = Cleaning()
     """What is repaired and left out in the text of documents; null: nothing."""
+    personal: PersonalData | None = PersonalData()
+    """Personal data and secrets are masked in every record; null: they are not looked for."""
     license: str | None = None
     """Licence of the rows that name none themselves; counted in the data card."""
     filters: Filters = ()

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records", "hangul"),
     ("spec",),
-    ("cleaning", "filters", "removing", "rules", "selecting", "tasks"),
+    ("cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),

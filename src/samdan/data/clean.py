@@ -25,8 +25,19 @@ from samdan.data.engine import Engine, Job, carry_out
 from samdan.data.formats import StageKind, is_blank, records
 from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
 from samdan.data.lines import merged as merged_counts
+from samdan.data.personal import Redactor
 from samdan.data.sources import LEFT_OUT, files_of
-from samdan.data.store import KEPT, Fates, Part, Parts, content_of, read_part, size_of, texts_of
+from samdan.data.store import (
+    KEPT,
+    Fates,
+    Part,
+    Parts,
+    content_of,
+    read_part,
+    size_of,
+    texts_of,
+    with_texts,
+)
 from samdan.data.views import needs_morphemes, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
@@ -90,6 +101,7 @@ def clean_source(
         "dropped_bytes": added([*found, *screened], "dropped_bytes"),
         "notes": added(found, "notes"),
         "cleaned": added([*found, *screened], "cleaned"),
+        "personal": added(screened, "personal"),
         "census": merged([facts["census"] for facts in screened]),
     }
     write_json(folder / "manifest.json", manifest)
@@ -179,38 +191,63 @@ def _frequent(read: Job, source: Source, path: Path) -> str | None:
 def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """One part to the records of it that are kept, and their fingerprints."""
     source = Source.model_validate(task["source"])
-    morphemes = needs_morphemes(source.filters)
-    wash = Wash(source, np.load(task["frequent"], allow_pickle=False) if task["frequent"] else None)
+    frequent = task["frequent"]
+    screen = Screen(source, np.load(frequent, allow_pickle=False) if frequent else None)
     fates, kept = Fates(folder / FATES), Part(folder / KEPT)
     records: list[Record] = []
     for record in read_part(Path(task["part"])):
-        # In the first pass it was not known which lines the corpus shares.
-        washed = wash(record) if task["frequent"] else record
-        drop = washed if isinstance(washed, Drop) else _rejected(washed, source, morphemes)
-        if drop is not None:
-            fates.add(drop, record)
-            continue
-        assert not isinstance(washed, Drop)
-        kept.add(washed)
-        records.append(washed)
+        screened = screen(record)
+        if isinstance(screened, Drop):
+            fates.add(screened, record)
+        else:
+            kept.add(screened)
+            records.append(screened)
     dedup = Dedup.model_validate(task["dedup"])
     save_signatures([content_of(record) for record in records], dedup, folder)
     return {
         "kept": len(records),
         "kept_bytes": sum(map(size_of, records)),
-        "cleaned": dict(wash.counts),
+        "cleaned": dict(screen.cleaned),
+        "personal": dict(screen.personal),
         "census": census(records, source.license),
         "sha256": kept.close(),
         **fates.close(),
     }
 
 
-def _rejected(record: Record, source: Source, morphemes: bool) -> Drop | None:
-    """By which filter a document is left out; conversations and pairs are not filtered."""
-    if not isinstance(record, Document) or not source.filters:
-        return None
-    view = view_of(record.text, morphemes)
-    return next((drop for accepts in source.filters if (drop := accepts(record, view))), None)
+class Screen:
+    """What a clean record still has to pass: shared lines, personal data, filters."""
+
+    def __init__(self, source: Source, frequent: Hashes | None = None) -> None:
+        """``frequent``: lines that the corpus shares, which the first pass could not know."""
+        self._filters = source.filters
+        self._morphemes = needs_morphemes(source.filters)
+        self._wash = Wash(source, frequent) if frequent is not None else None
+        self._redact = Redactor(source.personal) if source.personal else None
+        self.cleaned: Counter[str] = self._wash.counts if self._wash else Counter()
+        self.personal: Counter[str] = Counter()
+
+    def __call__(self, record: Record) -> Record | Drop:
+        """The record as it will be trained on, or why it will not be."""
+        washed = self._wash(record) if self._wash else record
+        masked = washed if isinstance(washed, Drop) else self._masked(washed)
+        if not isinstance(masked, Document) or not self._filters:
+            return masked
+        view = view_of(masked.text, self._morphemes)
+        drops = (accepts(masked, view) for accepts in self._filters)
+        return next((drop for drop in drops if drop), masked)
+
+    def _masked(self, record: Record) -> Record | Drop:
+        """Every text of the record with personal data masked."""
+        if self._redact is None:
+            return record
+        found = [self._redact(text) for text in texts_of(record)]
+        for redacted in found:
+            self.personal.update(redacted.counts)
+        for redacted in found:
+            if redacted.dropped_because:
+                return Drop("personal_data", record.origin, redacted.dropped_because)
+        return with_texts(record, [redacted.text for redacted in found])
 
 
 def added(found: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:

@@ -35,6 +35,9 @@ JAMO: Final = "ㄱ-ㅎㅏ-ㅣ"
 NOT_CAPPED: Final = r"\sA-Za-z0-9\-=_*~#`|+^\"'<>:/\\─-╿" + JAMO
 
 
+Change = Callable[[str, Counter[str]], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """A text and what was changed in it: characters, runs or lines by the name of the change."""
@@ -70,6 +73,8 @@ class Cleaner:
         if self.spec.repair_encoding:
             text = repaired(text, counts)
         text = visible(text, counts)
+        if not text:
+            return text
         changes = self._line_changes(text)
         lines = text.split("\n")
         code = code_lines(lines) if changes or self.frequent else []
@@ -87,7 +92,8 @@ class Cleaner:
 
     def _line_changes(self, text: str) -> list[Change]:
         """The changes of single lines that this text needs."""
-        spec, changes = self.spec, []
+        spec = self.spec
+        changes: list[Change] = []
         if spec.normalize_width and WIDE.search(text) and not keeps_wide_forms(text):
             changes.append(_narrow_unless_fence)
         if SPACES.search(text):
@@ -167,9 +173,6 @@ class Cleaner:
         tail = kept[end : end + 1] if end else []
         counts["blank_line"] += len(kept) - end - len(tail)
         return "\n".join(kept[:end] + tail)
-
-
-Change = Callable[[str, Counter[str]], str]
 
 
 def _changed(line: str, changes: list[Change], counts: Counter[str]) -> str:

@@ -20,14 +20,14 @@ WINDOWS_1252: Final = bytes(range(0x80, 0xA0)).decode("latin-1").translate(
      if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
 )  # fmt: skip
 TO_LATIN_1: Final = {ord(char): 0x80 + i for i, char in enumerate(WINDOWS_1252)}
-# Neither a C1 control nor an accented letter: there is nothing to repair. The first, cheap question.
+# Neither a C1 control nor an accented letter: nothing to repair. The first, cheap question.
 LATIN: Final = re.compile("[\x80-\x84\x86-\x9f\xc0-\xd6\xd8-\xf4]")
 # A C1 control, a UTF-8 sequence's beginning, or two CP949 syllables.
 SUSPECT: Final = re.compile(
     f"[\x80-\x84\x86-\x9f]|[\xc2-\xf4][\x80-\xbf{WINDOWS_1252}]|[\xa1-\xfe]{{4}}"
 )
 HANGUL: Final = re.compile("[가-힣]")
-# The 150 commonest syllables of Korean technical and legal text, 81% of it, and some of talk.
+# The commonest syllables of Korean technical and legal text, 81% of it, and some of talk.
 # Of the 2,350 syllables that CP949 bytes can give by chance, 7% are among them.
 COMMON: Final = frozenset(
     "다이하는에니를을의로한가지수서사기고트용정있은스리해시인습제자할으합일여드입성어도대위적면경상요보되부포과라그전"

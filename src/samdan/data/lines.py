@@ -1,9 +1,9 @@
 """What the lines of a text are (code, structure, prose), and how many documents share a line.
 
 Counting takes two phases, so that any number of workers can share it: ``line_counts`` per part of
-the corpus, ``merged`` in any order, then ``frequent_lines`` on the whole. Lines are known by 64 bits
-of BLAKE2b: two of a billion different lines meet by chance once in about 40 corpora, and the only
-harm is a line counted too often.
+the corpus, ``merged`` in any order, then ``frequent_lines`` on the whole. A line is known by 64
+bits of BLAKE2b: among a billion different lines two meet by chance in one corpus of 40, and the
+harm is a line that is counted too often.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ INDENTS: Final = ("    ", "\t")
 # Lines that are a document's skeleton, or whose meaning lies in where they stand: headings, tables,
 # lists, quotes, markup, links, attributes, anything that ends in a colon or opens a bracket.
 STRUCTURE: Final = re.compile(
-    r"[#|>*+\-=_~`<{}\[\]()!/@:.$%&\\【〔]|\d{1,3}[.)]\s|[①-⑳㉠-㉻ⓐ-ⓩ□■○●◦▪▶※∙•·]"
+    r"[#|>*+\-=_~`<{}\[\]()!/@:.$%&\\【〔①-⑳㉠-㉻ⓐ-ⓩ□■○●◦▪▶※∙•·]|(?:\d{1,3}|[가-하])[.)]\s"
     r"|\w[\w .-]{0,40}:\s|.*[:{(;,]$"
+)
+# Documents that are programs have no fences: without this, `import torch` would be furniture.
+PROGRAM: Final = re.compile(
+    r"(?:import|from|package|using|include|def|class|return|const|let|var|public|private|static|if|for"
+    r"|while|else|try|cargo|npm|yarn|pip|git|docker|sudo|cd)\b|.*(?:[={};]|[A-Za-z0-9_\])]\(|->|::|</)"
 )
 CHUNK: Final = 1 << 20  # hashes held before they are sorted into the counts
 
@@ -39,8 +44,8 @@ CHUNK: Final = 1 << 20  # hashes held before they are sorted into the counts
 def code_lines(lines: Sequence[str]) -> list[bool]:
     """Which lines are code: fenced, or indented by four after a blank line.
 
-    A fence that is never closed reaches to the end, as in CommonMark. Only what stands before a line
-    decides about it.
+    A fence that is never closed reaches to the end, as in CommonMark. Only what stands before a
+    line decides about it.
     """
     code = []
     fence, indented, after_blank = "", False, True
@@ -72,9 +77,11 @@ def line_hash(line: str) -> int:
 
 
 def countable(line: str, spec: FrequentLines) -> bool:
-    """Whether a line of prose can be furniture at all: by length, and no structure."""
+    """Whether a line of prose can be furniture at all: long enough, no structure, no program."""
     inner = line.strip()
-    return spec.min_chars <= len(inner) <= spec.max_chars and not STRUCTURE.match(inner)
+    if not spec.min_chars <= len(inner) <= spec.max_chars:
+        return False
+    return STRUCTURE.match(inner) is None and PROGRAM.match(inner) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ def line_counts(
 ) -> LineCounts:
     """Document frequencies of the countable lines of cleaned texts.
 
-    Where all lines of a corpus do not fit into memory, count ``parts`` disjoint ranges of hashes one
+    Where the lines of a corpus do not fit into memory, count ``parts`` disjoint sets of hashes one
     after the other: exact, and ``frequent_lines`` of the parts together are those of the whole.
     """
     documents = 0

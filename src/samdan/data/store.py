@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,26 @@ def texts_of(record: Record) -> list[str]:
         return [message.content for message in record.messages]
     turns = (*record.prompt, *record.chosen, *record.rejected)
     return [message.content for message in turns]
+
+
+def with_texts(record: Record, texts: Sequence[str]) -> Record:
+    """The record with other texts, in the order of ``texts_of``."""
+    if isinstance(record, Document):
+        return replace(record, text=texts[0])
+    if isinstance(record, Conversation):
+        return replace(record, messages=_said(record.messages, texts))
+    first, second = len(record.prompt), len(record.prompt) + len(record.chosen)
+    return replace(
+        record,
+        prompt=_said(record.prompt, texts[:first]),
+        chosen=_said(record.chosen, texts[first:second]),
+        rejected=_said(record.rejected, texts[second:]),
+    )
+
+
+def _said(messages: Sequence[Message], texts: Sequence[str]) -> tuple[Message, ...]:
+    pairs = zip(messages, texts, strict=True)
+    return tuple(Message(message.role, text) for message, text in pairs)
 
 
 def size_of(record: Record) -> int:

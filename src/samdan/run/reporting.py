@@ -124,6 +124,7 @@ def data_facts(ledger: Ledger, stage: AnyStage) -> dict[str, dict[str, Any]]:
                 "dropped": prepared["records_dropped"],
                 "lengths": prepared["lengths"],
                 "cleaned": cleaned["cleaned"],
+                "personal": cleaned["personal"],
                 **cleaned["census"],
             }
     return found
