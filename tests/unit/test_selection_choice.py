@@ -203,7 +203,7 @@ def any_spec(kind: str, soft: bool) -> Any:
     }[kind]()
 
 
-@given(data=st.data(), kind=st.sampled_from(["ets", "eta", "ets_com", "dsir", "recency"]))
+@given(data=st.data(), kind=st.sampled_from(["ets", "eta", "ets_com", "dsir", "recency", "random"]))
 def test_the_order_of_the_documents_does_not_matter(data: st.DataObject, kind: str) -> None:
     spec = any_spec(kind, data.draw(st.booleans()))
     n = data.draw(st.integers(4, 15))

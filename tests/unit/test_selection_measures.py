@@ -20,11 +20,11 @@ from samdan.data.selection.dates import UNDATED, day_number, year_of
 from samdan.data.selection.features import cosine, joined, measure
 from samdan.data.selection.fitting import Statistics, fit, statistics
 from samdan.data.selection.hashing import character_hashes, document_id, pair_hashes, term_hashes
-from samdan.data.selection.pipeline import Selected, chunks, quota_key, select_documents
+from samdan.data.selection.pipeline import Selected, quota_key, select_documents
 from samdan.data.selection.quality import area_under_curve, train_classifier
 from samdan.data.selection.terms import morphemes, tag_entropy, words
 from samdan.data.selection.texts import read_texts
-from samdan.data.selection.tools import Tools
+from samdan.data.selection.tools import Tools, chunks
 from samdan.records import DataError, Document, EnvironmentFailure, Origin
 from samdan.selecting import Dsir, Eta, Ets, EtsCom, Quality, Random, Select, TextFile, TfIdf
 
@@ -192,7 +192,7 @@ def test_terms_fall_back_to_characters_and_the_report_says_so(write: Write) -> N
     spec = Ets(tasks=(write("t.txt", "가나다라"),), share=1.0)
     for tools, expected in ((Tools(), "characters"), (TOOLS, "morphemes")):
         fitted = fit(spec, statistics(spec, ["가나"], tools), tools, 0)
-        assert fitted.notes["embedding"] == f"tfidf of {expected}, 1024 dimensions"
+        assert fitted.notes["embedding"] == f"tfidf of {expected}, 65536 dimensions"
 
 
 # --- chunks ---------------------------------------------------------------------------------------

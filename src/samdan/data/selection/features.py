@@ -75,8 +75,9 @@ def joined(parts: Sequence[Features]) -> Features:
 
 def _similarity(spec: Ets | EtsCom, fitted: Fitted, chunk: Chunk) -> Values:
     assert fitted.task is not None, "fit knows the task"
+    task = fitted.task
     vectors = embedded(spec, fitted.inverse, chunk)
-    return {"similarity": np.asarray([cosine(vector, fitted.task) for vector in vectors])}
+    return {"similarity": np.asarray([cosine(vector, task) for vector in vectors])}
 
 
 def cosine(a: Float, b: Float) -> float:

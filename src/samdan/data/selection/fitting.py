@@ -5,7 +5,7 @@ Counts are integers and add up in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from samdan.data.selection import ngrams, tfidf
 from samdan.data.selection.hashing import Float
 from samdan.data.selection.quality import Classifier, train_classifier
 from samdan.data.selection.texts import read_texts
-from samdan.data.selection.tools import Chunk, Tools
+from samdan.data.selection.tools import Chunk, Tools, chunks
 from samdan.selecting import Dsir, Ets, EtsCom, Quality, Select, TfIdf
 
 Int = NDArray[np.int64]
@@ -77,10 +77,12 @@ def fit(
         return Fitted(classifier=made, notes=samples | {"heldout_auc": made.auc})
     if isinstance(spec, Dsir):
         texts = read_texts(spec.tasks, f"{where}.tasks")
-        task = ngrams.sum_of_counts(Chunk(texts, tools).terms(spec.units), spec.buckets)
-        whole = corpus.counts if corpus.counts is not None else np.zeros_like(task)
-        ratios = ngrams.log_ratios(task, whole)
-        notes = {"task_texts": len(texts), "task_ngrams": int(task.sum())}
+        wanted = np.zeros(spec.buckets, np.int64)
+        for part in chunks(texts):
+            wanted += ngrams.sum_of_counts(Chunk(part, tools).terms(spec.units), spec.buckets)
+        whole = corpus.counts if corpus.counts is not None else np.zeros_like(wanted)
+        ratios = ngrams.log_ratios(wanted, whole)
+        notes = {"task_texts": len(texts), "task_ngrams": int(wanted.sum())}
         return Fitted(ratios=ratios, notes=notes)
     if isinstance(spec, Ets | EtsCom):
         texts = read_texts(spec.tasks, f"{where}.tasks")
@@ -89,9 +91,13 @@ def fit(
             if corpus.counts is not None
             else None
         )
-        vectors = embedded(spec, inverse, Chunk(texts, tools))
+        task = _mean(
+            vector
+            for part in chunks(texts)
+            for vector in embedded(spec, inverse, Chunk(part, tools))
+        )
         named = {"task_texts": len(texts)} | {"embedding": _embedding_name(spec, tools)}
-        return Fitted(inverse=inverse, task=vectors.mean(0), notes=named)
+        return Fitted(inverse=inverse, task=task, notes=named)
     return Fitted()
 
 
@@ -104,13 +110,20 @@ def _embedding_name(spec: Ets | EtsCom, tools: Tools) -> str:
     return f"tfidf of {units}, {spec.embedding.dimensions} dimensions"
 
 
-def embedded(spec: Ets | EtsCom, inverse: Float | None, chunk: Chunk) -> Float:
-    """[n, d]"""
+def _mean(vectors: Iterable[Float]) -> Float:
+    total, count = np.zeros(1), 0
+    for vector in vectors:
+        total, count = total + vector, count + 1
+    return total / count
+
+
+def embedded(spec: Ets | EtsCom, inverse: Float | None, chunk: Chunk) -> Iterator[Float]:
+    """A vector for each text; one at a time, as they are long."""
     if not isinstance(spec.embedding, TfIdf):
         assert chunk.tools.embed is not None, "load_tools loads what the method names"
-        return chunk.tools.embed(chunk.texts)
+        yield from chunk.tools.embed(chunk.texts)
+        return
     if inverse is None:  # an empty corpus: every term is as rare as any other
         inverse = np.ones(tfidf.BUCKETS)
-    size = spec.embedding.dimensions
-    vectors = [tfidf.vector(terms, inverse, size) for terms in chunk.terms(spec.embedding.units)]
-    return np.stack(vectors)
+    for terms in chunk.terms(spec.embedding.units):
+        yield tfidf.vector(terms, inverse, spec.embedding.dimensions)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,10 @@ from samdan.data.selection.choosing import Chosen, choose
 from samdan.data.selection.dates import year_of
 from samdan.data.selection.features import Features, joined, measure
 from samdan.data.selection.fitting import Fitted, Statistics, fit, needs_statistics, statistics
-from samdan.data.selection.tools import Tools
+from samdan.data.selection.tools import Tools, chunks
 from samdan.records import DataError, Document
 from samdan.selecting import Select
 
-CHUNK = 256  # documents measured at once
 Int = NDArray[np.int64]
 Read = Callable[[], Iterable[Document]]
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
@@ -83,12 +81,6 @@ def select_documents(
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     return Selected(spec, seed, features, tokens, tuple(sources), fitted, chosen)
-
-
-def chunks(documents: Iterable[Document], size: int = CHUNK) -> Iterator[tuple[Document, ...]]:
-    stream = iter(documents)
-    while chunk := tuple(islice(stream, size)):
-        yield chunk
 
 
 def quota_key(document: Document, by: str, day: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from typing import TypeVar
 
 from samdan.data.selection.hashing import UInt, term_hashes
 from samdan.data.selection.models import (
@@ -19,6 +21,15 @@ from samdan.data.selection.models import (
 from samdan.data.selection.terms import Tagged, Tags, character_grams, morphemes, tags_of, words
 from samdan.records import EnvironmentFailure
 from samdan.selecting import Eta, Ets, EtsCom, HiddenStates, Select, TfIdf
+
+CHUNK = 256  # texts measured at once
+T = TypeVar("T")
+
+
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[tuple[T, ...]]:
+    stream = iter(items)
+    while chunk := tuple(islice(stream, size)):
+        yield chunk
 
 
 @dataclass(frozen=True)
