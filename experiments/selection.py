@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from samdan.demo.korean import fill
 
 import samdan
 from samdan.data.selection.markdown import rendered
@@ -32,7 +33,6 @@ from samdan.data.selection.tools import load_tools
 from samdan.demo import facts
 from samdan.demo.chat import ASK
 from samdan.demo.documents import company_documents, general_documents
-from samdan.demo.korean import fill
 from samdan.demo.world import World, knowledge_records, make_world
 from samdan.evals.stats import compare
 from samdan.lm.model import load_chat

@@ -48,7 +48,8 @@ RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
 TAGS = KINDS | frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
     "at_least", "at_most", "bpb",
-    "multiple_choice", "cloze", "exact", "pattern", "int", "float",
+    "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
+    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
 ])  # fmt: skip
 
 
