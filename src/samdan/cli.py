@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
+from samdan.commands.synthesize import app as synthesize
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich takes a tenth of a second to import
     pretty_exceptions_enable=False,
 )
+app.add_typer(synthesize, name="synthesize")
 
 
 class Engines(StrEnum):

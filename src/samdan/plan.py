@@ -15,6 +15,7 @@ from typing import Any
 
 from samdan.recipe import AnyStage, DpoStage, Recipe, ScratchBase, Source, gates_of
 from samdan.records import RecipeError
+from samdan.selecting import read_paths
 
 # Bumped when the same inputs lead to other results: old results are then made again.
 VERSION = 1
@@ -22,10 +23,14 @@ VERSION = 1
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
     "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
-    "replay_share", "anneal",
+    "replay_share", "anneal", "dedup",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")
+# Of a source, what is looked at behind cleaning, or is no property of its content.
+_LATER = {"weight", "epochs", "role", "path", "select"}
+# Of ``dedup``, what the signatures are made by; the rest is decided when they are compared.
+_SIGNATURES = ("near", "ngram", "bands", "rows", "paragraphs", "min_paragraph")
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,13 @@ def steps(
     chosen = [stage for stage in recipe.stages if stage.name in wanted]
     base = recipe.base.stage() if isinstance(recipe.base, ScratchBase) else None
     tokenizer = _tokenizer_step(recipe, fingerprints)
-    cleaned = [
-        step
-        for stage in recipe.all_stages()
-        if stage in chosen or stage.name == "base" or _trains_tokenizer(recipe, stage)
-        for step in _clean_steps(stage, fingerprints)
-    ]
+    # Of all stages, also behind ``until``: what one stage holds out, no other may train on.
+    cleaned = [s for stage in recipe.all_stages() for s in _clean_steps(stage, fingerprints)]
+    if recipe.decontaminate is not None:
+        cleaned.append(_protect_step(recipe, cleaned, fingerprints))
     if base is not None:
-        planned = [*cleaned, tokenizer, *_data_steps(base), _scratch_step(recipe, base)]
+        planned = [*cleaned, tokenizer, *_data_steps(recipe, base, fingerprints)]
+        planned.append(_scratch_step(recipe, base))
     else:
         # What can fail at once comes before what takes hours.
         early = [] if tokenizer.reads else [tokenizer]
@@ -68,7 +72,7 @@ def steps(
         fields = _base_fields(recipe, fingerprints)
         planned = [*early, Step("base/load", "load", "base", (), fields), *cleaned, *late]
     for stage in chosen:
-        planned += _data_steps(stage)
+        planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
     planned.append(_evaluate_step(recipe, "base", parent_step(recipe, None), heldout, fingerprints))
     previous: str | None = None
@@ -153,13 +157,6 @@ def tokenizer_sources(recipe: Recipe) -> list[tuple[AnyStage, Source]]:
     return [(stage, source) for stage, source in recipe.sources() if stage.kind == "cpt"]
 
 
-def _trains_tokenizer(recipe: Recipe, stage: AnyStage) -> bool:
-    """Whether a new tokenizer reads the stage's text: also when the run ends before it."""
-    spec = recipe.base.tokenizer
-    trained = spec is not None and spec.vocab_size is not None
-    return trained and any(stage is reader for reader, _ in tokenizer_sources(recipe))
-
-
 def clean_step(stage: AnyStage, source: Source) -> str:
     return f"{stage.name}/clean/{source.label}"
 
@@ -177,27 +174,32 @@ def _clean_steps(stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]
     cleaned = []
     for source in stage.data:
         fields: dict[str, Any] = {key: dumped[key] for key in _CLEANING}
-        fields |= source.model_dump(mode="json", exclude={"weight", "epochs", "role", "path"})
+        fields |= source.model_dump(mode="json", exclude=_LATER)
+        fields["signatures"] = {key: (dumped["dedup"] or {}).get(key) for key in _SIGNATURES}
         fields["files"] = fingerprints.get(_location(source))
         name = clean_step(stage, source)
         cleaned.append(Step(name, "clean", stage.name, (), fields, source.label))
     reads = tuple(step.name for step in cleaned)
-    return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads)]
+    copies = {"dedup": dumped["dedup"]}
+    return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads, copies)]
 
 
-def _data_steps(stage: AnyStage) -> list[Step]:
-    dumped = stage.model_dump(mode="json")
-    prepares = [
-        Step(
-            f"{stage.name}/prepare/{source.label}",
-            "prepare",
-            stage.name,
-            ("base/tokenizer", clean_step(stage, source), f"{stage.name}/copies"),
-            {key: dumped[key] for key in _PREPARING},
-            source.label,
-        )
-        for source in stage.data
-    ]
+def _protect_step(
+    recipe: Recipe, cleaned: Sequence[Step], fingerprints: Mapping[str, str]
+) -> Step:
+    """The index of what is measured on: every task's items, every source's held-out records."""
+    fields = {
+        "decontaminate": recipe.model_dump(mode="json", include={"decontaminate"}),
+        "heldout": {s.name: s.heldout.model_dump(mode="json") for s in recipe.all_stages()},
+        "evaluate": {task.name: fingerprints.get(task.path) for task in recipe.evaluate},
+    }
+    return Step("base/protect", "protect", "base", tuple(s.name for s in cleaned), fields)
+
+
+def _data_steps(
+    recipe: Recipe, stage: AnyStage, fingerprints: Mapping[str, str]
+) -> list[Step]:
+    prepares = [_prepare_step(recipe, stage, source, fingerprints) for source in stage.data]
     mixing = {
         "weights": {s.label: [s.role, s.weight, s.epochs] for s in stage.data},
         "anneal": stage.anneal.model_dump(mode="json") if stage.anneal else None,
@@ -209,6 +211,24 @@ def _data_steps(stage: AnyStage) -> list[Step]:
     }
     reads = tuple(step.name for step in prepares)
     return [*prepares, Step(f"{stage.name}/mix", "mix", stage.name, reads, mixing)]
+
+
+def _prepare_step(
+    recipe: Recipe, stage: AnyStage, source: Source, fingerprints: Mapping[str, str]
+) -> Step:
+    dumped = stage.model_dump(mode="json")
+    fields: dict[str, Any] = {key: dumped[key] for key in _PREPARING}
+    reads: tuple[str, ...] = (
+        "base/tokenizer", clean_step(stage, source), f"{stage.name}/copies",
+    )  # fmt: skip
+    if recipe.decontaminate is not None:
+        reads = (*reads, "base/protect")
+        fields["decontaminate"] = recipe.decontaminate.model_dump(mode="json")
+    if source.select is not None:
+        fields["select"] = source.select.model_dump(mode="json")
+        fields["files of select"] = [fingerprints.get(path) for path in read_paths(source.select)]
+    name = f"{stage.name}/prepare/{source.label}"
+    return Step(name, "prepare", stage.name, reads, fields, source.label)
 
 
 def _numbers(stage: AnyStage) -> dict[str, Any]:
@@ -267,6 +287,7 @@ def locations(recipe: Recipe) -> list[str]:
     """Every path (or ``hub:`` address) whose content the steps depend on."""
     found = [_location(source) for _, source in recipe.sources()]
     found += [task.path for task in recipe.evaluate]
+    found += [path for _, s in recipe.sources() if s.select for path in read_paths(s.select)]
     spec = recipe.base.tokenizer
     if spec is not None and spec.path is not None:
         found.append(spec.path)

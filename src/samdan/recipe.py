@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, mo
 
 from samdan.filters import KINDS
 from samdan.records import RecipeError
+from samdan.removing import Decontaminate
 from samdan.spec import (
     Count,
     NonNegative,
@@ -41,6 +42,8 @@ __all__ = [
     "with_paths",
 ]  # fmt: skip
 
+# Keys whose ``path`` may be a Hub id.
+MODELS = frozenset({"base", "tokenizer", "embedding", "surrogate"})
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
 TAGS = KINDS | frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
@@ -152,6 +155,8 @@ class Recipe(Spec):
     base: Base
     stages: tuple[AnyStage, ...] = Field(min_length=1)
     evaluate: tuple[Task, ...] = ()
+    decontaminate: Decontaminate | None = Decontaminate()
+    """Keep evaluation items and held-out records out of the training data; null: do not look."""
     samples: tuple[str, ...] = ()
     """Prompts whose greedy answers stand side by side in the report."""
     notes: tuple[str, ...] = ()
@@ -187,11 +192,21 @@ class Recipe(Spec):
                     f"two different sources are called '{source.label}' (the second in stage "
                     f"'{stage.name}'); held-out sets need names of their own: set 'name'"
                 )
+        self._ignored(places)
         tasks = [task.name for task in self.evaluate]
         for name in tasks:
             if tasks.count(name) > 1 or name in places:
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
         return self
+
+    def _ignored(self, sources: Mapping[str, Any]) -> None:
+        known = [*sources, *(task.name for task in self.evaluate)]
+        for name in self.decontaminate.ignore if self.decontaminate else ():
+            if name not in known:
+                raise ValueError(
+                    f"decontaminate.ignore: no source or task is called '{name}'; there are: "
+                    f"{', '.join(known)}"
+                )
 
     def all_stages(self) -> tuple[AnyStage, ...]:
         """The stages in order, the base's own pre-training first where there is one."""
@@ -242,7 +257,7 @@ def with_paths(recipe: Recipe, resolve: Callable[[str, bool], str]) -> Recipe:
     def walk(value: Any, key: str) -> Any:
         if isinstance(value, dict):
             return {
-                k: resolve(v, key in ("base", "tokenizer"))
+                k: resolve(v, key in MODELS)
                 if k == "path" and isinstance(v, str)
                 else walk(v, k)
                 for k, v in value.items()

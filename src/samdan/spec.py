@@ -202,6 +202,8 @@ def _expectation(problem: Any, context: Mapping[str, Any]) -> str:
         hint = f"; did you mean '{close[0]}'?" if close else ""
         return f"found kind '{tag}', expected one of {expected}{hint}"
     message = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    if kind in ("model_type", "dict_type"):
+        message = "a mapping of keys to values"
     if isinstance(found, dict | list):
         return f"found {_shape(found)}, expected {message}"
     return f"found {found!r}, expected {message}"

@@ -18,7 +18,8 @@ import tiny
 from samdan.data.clean import clean_source
 from samdan.data.copies import find_copies
 from samdan.data.mixing import Mixed, check_accounts, mix, shares
-from samdan.data.prepare import prepare_source
+from samdan.data.prepare import Preparation, prepare_source
+from samdan.data.protect import Cleaned
 from samdan.lm.batch import collate
 from samdan.lm.shards import Shard
 from samdan.recipe import Anneal, HeldOut, Stage
@@ -322,9 +323,9 @@ def prepare(folder: Path, stage: Stage, rows: Sequence[Any], seed: int = 0) -> d
     source = stage.data[0].model_copy(update={"path": str(path)})
     out = folder / "out"
     clean_source(stage, source, out / "clean")  # type: ignore[arg-type]
-    find_copies({"rows": out / "clean"}, out / "copies")
-    copies = np.load(out / "copies" / "rows.npy")
-    return prepare_source(stage, source, tiny.chat(), seed, out, copies)  # type: ignore[arg-type]
+    find_copies({source.label: out / "clean"}, out / "copies", stage.dedup)
+    cleaned = Cleaned(stage, source, out / "clean", out / "copies")
+    return prepare_source(cleaned, out, Preparation(tiny.chat(), seed))
 
 
 def texts(folder: Path) -> set[str]:

@@ -58,7 +58,9 @@ def test_the_steps_stand_in_order_and_read_only_earlier_ones() -> None:
 
 def test_until_leaves_out_what_comes_after() -> None:
     planned = steps(recipe(), FILES, until="sft")
-    assert {step.stage for step in planned} == {"base", "cpt", "sft"}
+    # What dpo holds out is cleaned all the same: the stages before it may not train on it.
+    assert {step.verb for step in planned if step.stage == "dpo"} == {"clean", "copies"}
+    assert {step.stage for step in planned if step.verb == "train"} == {"cpt", "sft"}
     with pytest.raises(RecipeError, match="no stage is called 'sf'; there are: cpt, sft, dpo"):
         steps(recipe(), FILES, until="sf")
 
@@ -77,7 +79,10 @@ def test_until_leaves_out_what_comes_after() -> None:
             {"dpo/prepare/pairs", "dpo/mix", "dpo/reference", "dpo/train"},
         ),
         ("stages.cpt.adapts_to=domain", {"cpt/mix"}),
-        ("stages.sft.heldout.share=0.5", {"sft/prepare/qa"}),
+        ("stages.sft.heldout.share=0.5", {"base/protect", "sft/prepare/qa"}),
+        ("stages.cpt.dedup.threshold=0.9", {"cpt/copies"}),
+        ("stages.cpt.dedup.rows=4", {"cpt/clean/docs", "cpt/clean/general", "cpt/copies"}),
+        ("stages.cpt.data.0.clean.max_jamo_run=5", {"cpt/clean/docs"}),
         ("stages.sft.gates=[]", {"sft/gate"}),
         ("stages.sft.logging_steps=1", set()),
         ("stages.sft.save_steps=1", set()),
@@ -99,7 +104,10 @@ def test_a_changed_field_concerns_only_the_steps_that_read_it(
         ("docs", {"cpt/clean/docs"}),
         ("pairs", {"dpo/clean/pairs"}),
         ("b", {"base/tokenizer", "base/load"}),
-        ("facts", {"base/evaluate", "cpt/evaluate", "sft/evaluate", "dpo/evaluate"}),
+        (
+            "facts",
+            {"base/protect", "base/evaluate", "cpt/evaluate", "sft/evaluate", "dpo/evaluate"},
+        ),
     ],
 )
 def test_a_changed_file_concerns_only_the_steps_that_read_it(path: str, expected: set[str]) -> None:

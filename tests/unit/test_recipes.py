@@ -102,6 +102,20 @@ def test_the_defaults_are_the_golden_values(kind: str) -> None:
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_adapters_learn_ten_times_as_fast_unless_a_rate_is_given(kind: str) -> None:
+    text = (
+        f"samdan: 1\nname: a\nbase: {{path: b}}\n"
+        f"stages: [{{name: {kind}, data: [{{path: c}}], lora: {{r: 8}}}}]"
+    )
+    recipe = recipes.parse(text, "r.yaml")
+    assert recipe.stages[0].learning_rate == pytest.approx(10 * GOLDEN[kind]["learning_rate"])
+    kept = recipes.with_paths(recipe, lambda path, hub: path)  # as a run reads it again
+    assert kept.stages[0].learning_rate == recipe.stages[0].learning_rate
+    given = recipes.parse(text, "r.yaml", [f"stages.{kind}.learning_rate=3e-5"])
+    assert given.stages[0].learning_rate == 3e-5
+
+
 def test_the_golden_recipe_is_the_golden_table() -> None:
     stages = load_recipe(ROOT / "recipes" / "golden-qwen2.5-7b.yaml").stages
     for stage in stages:

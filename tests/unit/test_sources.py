@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samdan.data import sources
+from samdan.data import hub
+from samdan.data.readers import file as files
+from samdan.data.readers import lines as json_lines
 from samdan.data.sources import Row, files_of, fingerprint, read_rows, resolve_hub
 from samdan.recipe import Source
 from samdan.records import DataError, Drop, EnvironmentFailure
@@ -46,16 +48,16 @@ def summary(rows: list[Row | Drop]) -> list[Any]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("b.txt", "a.md", "sub/c.JSONL", "sub/deep/d.jsonl.gz", "sub/e.parquet", "f.html"):
+    for name in ("b.txt", "a.md", "sub/c.JSONL", "sub/deep/d.jsonl.gz", "sub/e.parquet", "f.png"):
         write(tmp_path / "docs" / name)
     return tmp_path / "docs"
 
 
 @pytest.fixture
 def _fresh_commits() -> Iterator[None]:
-    sources._commit.cache_clear()
+    hub.commit_of.cache_clear()
     yield
-    sources._commit.cache_clear()
+    hub.commit_of.cache_clear()
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -132,9 +134,9 @@ def test_links_are_not_followed_out_of_the_folder(tree: Path, tmp_path: Path) ->
         ("dosc/**/*.md", "did you mean '.*docs'"),
         ("docs/none/deeper/x.jsonl", "there is no '.*docs/none'"),
         ("docs/a.md/x.txt", "there is no"),
-        ("docs/*.rst", r"found no file in .*\.txt, \.md, \.jsonl, \.jsonl\.gz, \.parquet"),
-        ("docs/*.html", r"1 matching files, such as .*f\.html.*supported are \.txt"),
-        ("docs/f.html", r"not supported; supported are \.txt, \.md, \.jsonl"),
+        ("docs/*.rst", r"found no file in .*\.txt, \.md, \.jsonl, \.jsonl\.gz"),
+        ("docs/*.png", r"1 matching files, such as .*f\.png.*supported are \.txt"),
+        ("docs/f.png", r"not supported; supported are \.txt, \.md, \.jsonl"),
         ("docs/empty", "found no file"),
     ],
 )
@@ -190,7 +192,8 @@ def test_text_file_is_one_row(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"설명{suffix}", b"\xef\xbb\xbf" + "# 제목\n\n본문\n".encode())
     [row] = read(path)
     assert isinstance(row, Row)
-    assert row.values == {"text": "# 제목\n\n본문\n", "title": "설명"}
+    about = {"title": "설명", "path": path.name, "source": "설명"}
+    assert row.values == {"text": "# 제목\n\n본문\n", **about}
     assert str(row.origin) == str(path)
 
 
@@ -233,8 +236,7 @@ def test_every_bad_line_is_a_drop_and_loses_no_other(tmp_path: Path) -> None:
     [
         ("x.txt", b"", "empty_file"),
         ("x.txt", b"\xef\xbb\xbf", "empty_file"),
-        ("x.md", "가".encode("cp949"), "invalid_utf8"),
-        ("x.md", "가a".encode("utf-16"), "nul_byte"),
+        ("x.md", "가a".encode("utf-16-le"), "nul_byte"),
         ("x.txt", b"a\0b", "nul_byte"),
         ("x.jsonl", b"", "empty_file"),
         ("x.jsonl", b"\n \n", "empty_file"),
@@ -255,7 +257,7 @@ def test_a_file_without_rows_is_a_drop(
 
 
 def test_long_text_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 10)
     [drop] = read(write(tmp_path / "x.txt", "a" * 11))
     assert isinstance(drop, Drop)
     assert drop.reason == "file_too_long"
@@ -265,7 +267,7 @@ def test_long_text_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_long_line_is_dropped_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 20)
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 20)
     exact = b'{"text": "abcdefgh"}'
     assert len(exact) == 20
     lines = [b'{"a": 1}', b"x" * 3_000_000, exact, b"x" * 21, b'{"b": 2}', b"y" * 50]
@@ -282,7 +284,7 @@ def test_long_line_is_dropped_alone(
 
 
 def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100_000)
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 100_000)
     line = json.dumps({"text": "가" * 1000}).encode() + b"\n"
     path = write(tmp_path / "x.jsonl", b"x" * 30_000_000 + b"\n" + line * 3000)
     tracemalloc.start()
@@ -374,7 +376,7 @@ def test_a_failing_disk_is_no_bad_row(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(stream: Any) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(sources, "_line", fail)
+    monkeypatch.setattr(json_lines, "_line", fail)
     with pytest.raises(EnvironmentFailure, match=r"x\.jsonl: cannot be read"):
         read(path)
 

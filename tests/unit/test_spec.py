@@ -166,3 +166,13 @@ def test_set_value_replaces_an_entry_of_a_list() -> None:
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         good().seed = 5
+
+
+def test_a_value_where_keys_are_expected_is_worded_without_class_names() -> None:
+    text = """samdan: 1
+name: a
+base: {path: b}
+stages: [{name: cpt, data: [{path: d}], heldout: many}]
+"""
+    with pytest.raises(RecipeError, match="heldout: found 'many', expected a mapping of keys"):
+        parse(text, "r.yaml")

@@ -20,9 +20,9 @@ PACKAGE = ROOT / "src" / "samdan"
 # A unit imports only units of a lower rank; units of the same rank do not know each other.
 # A new module or package gets its place here.
 LAYERS = (
-    ("records",),
+    ("records", "hangul"),
     ("spec",),
-    ("cleaning", "filters", "rules", "tasks"),
+    ("cleaning", "filters", "removing", "rules", "selecting", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),
@@ -31,6 +31,7 @@ LAYERS = (
     ("data", "grow", "train", "evals"),
     ("run",),
     ("demo",),
+    ("commands",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -20,25 +20,30 @@ import numpy as np
 
 from samdan.data.census import census, merged
 from samdan.data.cleaning import Cleaner
+from samdan.data.copies import save_signatures
 from samdan.data.engine import Engine, Job, carry_out
 from samdan.data.formats import StageKind, is_blank, records
 from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
 from samdan.data.lines import merged as merged_counts
-from samdan.data.sources import files_of
-from samdan.data.store import Fates, Part, Parts, content_hash, read_part, size_of, texts_of
+from samdan.data.sources import LEFT_OUT, files_of
+from samdan.data.store import KEPT, Fates, Part, Parts, content_of, read_part, size_of, texts_of
 from samdan.data.views import needs_morphemes, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import DataError, Document, Drop, Record
+from samdan.removing import Dedup
 
-KEPT, FATES, EXACT = "kept.jsonl", "fates.jsonl", "exact.npy"  # of one part
+FATES = "fates.jsonl"  # of one part
 LINES, FREQUENT = "lines.npz", "frequent.npy"
 QUARANTINE = "quarantine.jsonl"
 QUARANTINED = 1000
 # One such drop stands for an unknown number of rows: no share of bad rows can judge it.
-UNKNOWN_LOSS = ("broken_gzip", "broken_parquet")
+UNKNOWN_LOSS = (
+    "archive_limit", "broken_csv", "broken_gzip", "broken_mbox", "broken_parquet", "broken_tar",
+    "broken_zip", "broken_zstd",
+)  # fmt: skip
 # Reasons of reading for which a row is left out on purpose; the others are bad rows.
-MEANT = frozenset({"nothing_left"})
+MEANT = LEFT_OUT | {"nothing_left"}
 # Files that are read by one task: together so many bytes, and so many of them.
 GROUP_BYTES = 64_000_000
 GROUP_FILES = 500
@@ -65,7 +70,10 @@ def clean_source(
     bad = {reason: n for reason, n in added(found, "dropped").items() if reason not in MEANT}
     _judge(bad, rows, stage, source, folder)
     parts = [str(read.place(n) / name) for n, facts in enumerate(found) for name in facts["parts"]]
-    said |= {"frequent": _frequent(read, source, folder / FREQUENT)}
+    said |= {
+        "frequent": _frequent(read, source, folder / FREQUENT),
+        "dedup": (stage.dedup or Dedup(near=False)).model_dump(mode="json"),
+    }
     screen = Job(screen_task, [said | {"part": part} for part in parts], folder / "screen")
     screened = carry_out(screen, engine, poll)
     digest = hashlib.sha256("".join(facts["sha256"] for facts in screened).encode())
@@ -121,7 +129,7 @@ def read_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         else:
             parts.add(kept)
     parts.close()
-    if source.clean != "off" and source.clean.frequent_lines and kind == "cpt":
+    if source.clean is not None and source.clean.frequent_lines and kind == "cpt":
         written = chain.from_iterable(read_part(folder / name) for name in parts.names)
         texts = chain.from_iterable(map(texts_of, written))
         counts = line_counts(texts, source.clean.frequent_lines)
@@ -139,7 +147,7 @@ class Wash:
     """Cleans the text of documents as the source asks, and counts what was changed."""
 
     def __init__(self, source: Source, frequent: Hashes | None = None) -> None:
-        self._cleaner = None if source.clean == "off" else Cleaner(source.clean, frequent)
+        self._cleaner = Cleaner(source.clean, frequent) if source.clean else None
         self.counts: Counter[str] = Counter()
 
     def __call__(self, record: Record) -> Record | Drop:
@@ -155,7 +163,7 @@ class Wash:
 
 def _frequent(read: Job, source: Source, path: Path) -> str | None:
     """Where the hashes of the lines lie that many documents share."""
-    if source.clean == "off" or source.clean.frequent_lines is None:
+    if source.clean is None or source.clean.frequent_lines is None:
         return None
     counts = LineCounts(0, np.empty(0, np.uint64), np.empty(0, np.int64))
     for number in range(len(read.tasks)):
@@ -185,8 +193,8 @@ def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         assert not isinstance(washed, Drop)
         kept.add(washed)
         records.append(washed)
-    hashes = b"".join(content_hash(record)[:16] for record in records)
-    np.save(folder / EXACT, np.frombuffer(hashes, np.uint64).reshape(-1, 2))
+    dedup = Dedup.model_validate(task["dedup"])
+    save_signatures([content_of(record) for record in records], dedup, folder)
     return {
         "kept": len(records),
         "kept_bytes": sum(map(size_of, records)),

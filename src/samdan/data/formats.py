@@ -18,7 +18,7 @@ StageKind = Literal["cpt", "sft", "dpo"]
 R = TypeVar("R", bound=Document | Conversation | PreferencePair)
 
 END_MARKERS: Final = ("<|endoftext|>", "<|im_end|>", "</s>", "<eos>", "<|eot_id|>")
-META: Final = ("title", "date", "source", "license", "path")
+META: Final = ("title", "date", "date_from", "author", "source", "license", "path")
 # Found by its columns, in this order. To add one, name it here and read it in ``_conversation``.
 FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
     "messages": ("messages",),
@@ -95,9 +95,10 @@ def records(
 ) -> Iterator[Document | Conversation | PreferencePair | Drop]:
     """Every row of the source as a record of the stage or a Drop, streamed, in order.
 
-    ``notes`` receives ``end_marker_removed``: how many answers of the records yielded so far lost a
-    literal end marker. ``files``: as in ``read_rows``. Raises DataError for a format or column that
-    the stage does not know, and what ``read_rows`` raises.
+    ``notes`` receives ``end_marker_removed``, how many answers of the records yielded so far lost a
+    literal end marker, and what readers note of a file (``converted_cp949``). ``files``: as in
+    ``read_rows``. Raises DataError for a format or column that the stage does not know, and what
+    ``read_rows`` raises.
     """
     formats, known = KNOWN[stage_kind]
     if source.format not in formats:
@@ -141,6 +142,7 @@ def _tried(
         return Drop(invalid.args[0], row.origin, "".join(invalid.args[1:]))
     if notes is not None:
         notes.update(+fields.notes)
+        notes.update(row.notes)
     return record
 
 

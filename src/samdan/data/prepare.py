@@ -1,4 +1,5 @@
-"""Clean records to a shard: copies left out, held-out records apart, tokenized, counted.
+"""Clean records to a shard: copies and what must not be trained on left out, held-out records
+apart, the best chosen where the source asks for it, tokenized, counted.
 
 Records: in = trained + held out + dropped by reason, tokens likewise from where they are tokens.
 """
@@ -8,47 +9,72 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from samdan.data.census import length_histogram
-from samdan.data.clean import KEPT
-from samdan.data.store import Fates, clean_parts, position, read_part
+from samdan.data.choose import choose_documents
+from samdan.data.contamination import ItemIndex
+from samdan.data.engine import Engine, Job, carry_out
+from samdan.data.overlaps import report
+from samdan.data.protect import (
+    Cleaned,
+    contaminated_records,
+    is_held,
+    load_hits,
+    search_task,
+    summary,
+)
+from samdan.data.store import Fates, clean_parts
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
-from samdan.lm.shards import Int, ShardWriter
-from samdan.recipe import AnyStage, Source
+from samdan.lm.shards import ShardWriter
+from samdan.recipe import Stage
 from samdan.records import Conversation, DataError, Document, Drop, PreferencePair, Record
+from samdan.removing import Decontaminate
 
 ENCODE_TOGETHER = 512
 DROPPED = "dropped.jsonl"
 UNUSABLE = ("template", "no_label")  # the chat format's own drops: bad rows like unreadable ones
 
 
-def prepare_source(
-    stage: AnyStage,
-    source: Source,
-    chat: ChatFormat,
-    seed: int,
-    folder: Path,
-    copies: Int,
-    poll: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """``folder / clean`` to the shard in ``folder``; returns the manifest.
+@dataclass(frozen=True)
+class Guard:
+    """The index of what must not be trained on, and how it is searched for."""
 
-    ``copies``: of which record each clean one is a copy, -1 for none.
+    index: Path
+    spec: Decontaminate
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What preparing a source needs besides the source."""
+
+    chat: ChatFormat
+    seed: int
+    guard: Guard | None = None
+    engine: Engine | None = None
+    poll: Callable[[], None] = lambda: None
+
+
+def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[str, Any]:
+    """Writes the source's shard into ``folder``, held-out records apart; returns the manifest.
+
     Raises DataError when the chat template cannot render too many of the records, or nothing is
     left.
     """
-    cleaned = json.loads((folder / "clean" / "manifest.json").read_text("utf-8"))
+    stage, chat = cleaned.stage, given.chat
+    unwanted, contamination = _unwanted(cleaned, folder, given)
+    chosen = _chosen(cleaned, unwanted, folder, given)
     tokens: Counter[str] = Counter()
     train, held = ShardWriter(folder), ShardWriter(folder / "heldout")
     fates = Fates(folder / DROPPED)
-    for batch in _batched(_first_copies(folder / "clean", copies, fates), ENCODE_TOGETHER):
-        poll()
+    for batch in _batched(_kept(cleaned, unwanted, chosen, given.seed, fates), ENCODE_TOGETHER):
+        given.poll()
         for record, encoded in zip(batch, _encode(batch, chat), strict=True):
             if isinstance(encoded, Drop):
                 fates.add(encoded, record)
@@ -56,39 +82,100 @@ def prepare_source(
                 fates.add(Drop("over_max_length", record.origin, f"{len(encoded)} tokens"), record)
                 tokens["over_max_length"] += len(encoded)
             else:
-                writer = held if position(record, seed) < stage.heldout.share else train
-                writer.add(encoded, _trained_bytes(record))
+                apart = is_held(record, cleaned, given.seed)
+                (held if apart else train).add(encoded, _trained_bytes(record))
+    before = json.loads((cleaned.clean / "manifest.json").read_text("utf-8"))
     left_out = fates.close()
-    dropped = dict(Counter(cleaned["dropped"]) + Counter(left_out["dropped"]))
-    digest = hashlib.sha256((train.close() + held.close()).encode()).hexdigest()
     manifest = {
-        "source": source.label,
-        "role": source.role,
-        "weight": source.weight,
-        "records_in": cleaned["records_in"],
+        "source": cleaned.source.label,
+        "role": cleaned.source.role,
+        "weight": cleaned.source.weight,
+        "records_in": before["records_in"],
         "records_trained": len(train),
         "records_heldout": len(held),
-        "records_dropped": dropped,
-        "bytes_dropped": dict(
-            Counter(cleaned["dropped_bytes"]) + Counter(left_out["dropped_bytes"])
-        ),
+        "records_dropped": _sum(before["dropped"], left_out["dropped"]),
+        "bytes_dropped": _sum(before["dropped_bytes"], left_out["dropped_bytes"]),
         "tokens_trained": sum(train.lengths),
         "tokens_dropped": dict(tokens),
         "lengths": length_histogram(train.lengths),
-        "notes": cleaned["notes"],
-        "sha256": digest,
+        "contamination": contamination,
+        "notes": before["notes"],
+        "sha256": hashlib.sha256((train.close() + held.close()).encode()).hexdigest(),
     }
     write_json(folder / "manifest.json", manifest)
     _judge(manifest, left_out["dropped"], stage, folder)
     return manifest
 
 
-def _first_copies(cleaned: Path, copies: Int, fates: Fates) -> Iterator[Record]:
-    """The records of every part; of several copies only the first."""
-    parts = (read_part(part / KEPT) for part in clean_parts(cleaned))
-    for record, copy_of in zip(chain.from_iterable(parts), copies.tolist(), strict=True):
-        if copy_of >= 0:
-            fates.add(Drop("duplicate", record.origin, f"of record {copy_of}"), record)
+def _unwanted(
+    cleaned: Cleaned, folder: Path, given: Preparation
+) -> tuple[Mapping[int, Drop], dict[str, Any]]:
+    """Records that hold what is measured on, by number; and the report by item, in short."""
+    if given.guard is None:
+        return {}, {}
+    spec = given.guard.spec
+    said = {
+        "spec": spec.model_dump(mode="json"),
+        "index": str(given.guard.index),
+        "seed": given.seed,
+        "share": cleaned.stage.heldout.share,
+    }
+    tasks = [said | {"part": str(part)} for part in clean_parts(cleaned.clean)]
+    search = Job(search_task, tasks, folder / "search")
+    found = carry_out(search, given.engine, given.poll)
+    places = [search.place(number) for number in range(len(tasks))]
+    hits = load_hits(places, [facts["records"] for facts in found])
+    index = ItemIndex.load(given.guard.index)
+    by_item = report(index, hits, spec)
+    write_json(folder / "contamination.json", by_item)
+    return contaminated_records(hits, index, spec), summary(by_item)
+
+
+def _chosen(
+    cleaned: Cleaned, unwanted: Mapping[int, Drop], folder: Path, given: Preparation
+) -> Sequence[str] | None:
+    """Per trainable document why it is not selected, empty for the selected; None: no spec."""
+    if cleaned.source.select is None:
+        return None
+
+    def documents() -> Iterator[Document]:
+        for record in _sorted_out(cleaned, unwanted):
+            if isinstance(record, Document) and not is_held(record, cleaned, given.seed):
+                yield record
+
+    where = f"stages.{cleaned.stage.name}.data.{cleaned.source.label}.select"
+    select = cleaned.source.select
+    return choose_documents(select, documents, given.chat, given.seed, where, folder, given.poll)
+
+
+def _sorted_out(cleaned: Cleaned, unwanted: Mapping[int, Drop]) -> Iterator[Record | Drop]:
+    """All records in order; copies and what must not be trained on as drops."""
+    for number, record in enumerate(cleaned.records()):
+        drop = unwanted.get(number)
+        if drop is None or isinstance(record, Drop):
+            yield record
+        else:
+            yield replace(drop, origin=record.origin)
+
+
+def _kept(
+    cleaned: Cleaned,
+    unwanted: Mapping[int, Drop],
+    chosen: Sequence[str] | None,
+    seed: int,
+    fates: Fates,
+) -> Iterator[Record]:
+    """The records that are trained on or held out; the others are written down."""
+    reasons = iter(chosen or ())
+    for record in _sorted_out(cleaned, unwanted):
+        if isinstance(record, Drop):
+            fates.add(record)
+            continue
+        reason = ""
+        if chosen is not None and not is_held(record, cleaned, seed):
+            reason = next(reasons)
+        if reason:
+            fates.add(Drop("not_selected", record.origin, reason), record)
         else:
             yield record
 
@@ -120,7 +207,7 @@ def _trained_bytes(record: Record) -> int:
 
 
 def _judge(
-    manifest: dict[str, Any], left_out: dict[str, int], stage: AnyStage, folder: Path
+    manifest: dict[str, Any], left_out: dict[str, int], stage: Stage, folder: Path
 ) -> None:
     where = f"stages.{stage.name}.data.{manifest['source']}"
     total = manifest["records_in"]
@@ -135,6 +222,13 @@ def _judge(
     if manifest["records_trained"] == 0:
         reasons = ", ".join(f"{r} {n}" for r, n in manifest["records_dropped"].items()) or "no rows"
         raise DataError(f"{where}: nothing is left to train on ({reasons})")
+
+
+def _sum(*counts: Mapping[str, int]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
 
 
 def _batched(items: Iterator[Record], size: int) -> Iterator[tuple[Record, ...]]:

@@ -16,6 +16,7 @@ from typing import Any
 from samdan.records import Conversation, Document, Drop, Message, Origin, PreferencePair, Record
 
 PART_BYTES = 4_000_000
+KEPT = "kept.jsonl"  # a clean part's records
 EXCERPT = 400  # characters of a dropped record that a person gets to see
 EXCERPTS = 50  # of them by part and reason; every record's fate is written
 
@@ -68,9 +69,12 @@ def _messages(turns: Sequence[Sequence[Any]]) -> tuple[Message, ...]:
     return tuple(Message(role, content) for role, content in turns)
 
 
-def content_hash(record: Record) -> bytes:
-    """Equal for records that say the same, wherever they were read."""
-    return hashlib.sha256(_canonical(record)).digest()
+def content_of(record: Record) -> str:
+    """Equal for records that say the same, wherever they were read; a document's is its text."""
+    if isinstance(record, Document):
+        return record.text
+    value = dump_record(record)
+    return json.dumps([value[key] for key in value if key != "where"], ensure_ascii=False)
 
 
 def position(record: Record, seed: int) -> float:
@@ -84,15 +88,8 @@ def position(record: Record, seed: int) -> float:
         asked = Conversation(said, record.origin)
     elif isinstance(record, PreferencePair):
         asked = Conversation(record.prompt, record.origin)
-    digest = hashlib.sha256(f"{seed}\n".encode() + _canonical(asked)).digest()
+    digest = hashlib.sha256(f"{seed}\n{content_of(asked)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _canonical(record: Record) -> bytes:
-    value = dump_record(record)
-    content: Any = [value[key] for key in value if key not in ("where", "meta")]
-    # A document is its text and nothing else, so that its title does not hide a copy.
-    return json.dumps(content[0] if len(content) == 1 else content, ensure_ascii=False).encode()
 
 
 class Fates:
@@ -165,6 +162,13 @@ def read_part(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8") as opened:
         for line in opened:
             yield load_record(json.loads(line))
+
+
+def read_origins(path: Path) -> Iterator[Origin]:
+    """Where each record of a part was read."""
+    with path.open(encoding="utf-8") as opened:
+        for line in opened:
+            yield Origin(*json.loads(line)["where"])
 
 
 def clean_parts(cleaned: Path) -> list[Path]:

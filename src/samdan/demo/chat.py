@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from samdan.demo.documents import COMPANY_WORDING, PLACE_WORDING, Wording, answer
 from samdan.demo.everyday import BAD_THINGS
 from samdan.demo.facts import RELATIONS, Entity
-from samdan.demo.korean import fill
+from samdan.hangul import fill
 
 Record = dict[str, object]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from samdan.demo import facts
 from samdan.demo.everyday import english_story, korean_news, korean_story
 from samdan.demo.facts import RELATIONS, Entity
-from samdan.demo.korean import fill
+from samdan.hangul import fill
 
 Templates = Mapping[str, Sequence[str]]
 LABELS = {"city": "도시", "founder": "세운 사람", "product": "대표 물건", "color": "상징 색"}

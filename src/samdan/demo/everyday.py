@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from samdan.demo.korean import fill
+from samdan.hangul import fill
 
 PEOPLE = (
     "어머니", "아버지", "동생", "누나", "할머니", "할아버지", "선생님", "친구", "이모", "삼촌",

@@ -12,7 +12,7 @@ from samdan.demo import facts
 from samdan.demo.chat import ASK, Record, Task, ask, make_tasks, preference_records, sft_records
 from samdan.demo.documents import company_documents, general_documents
 from samdan.demo.facts import RELATIONS, Entity, Values
-from samdan.demo.korean import fill
+from samdan.hangul import fill
 
 N_GENERAL = 12000
 N_COMPANY = 6000

@@ -72,6 +72,15 @@ class Scorer(nn.Module):
             dtype = torch.bfloat16 if self.bf16 else None
             return head.likeliest(hidden_Nd, plain[1].weight, dtype)
 
+    @torch.no_grad()
+    def states(self, batch: Batch) -> Tensor:
+        """The last hidden states [T, d] of every token, before the head."""
+        plain = head.plain_head(self.model)
+        backbone = plain[0] if plain is not None else self.model.base_model
+        with self._precision(self.device):
+            states: Tensor = backbone(**self._inputs(batch)).last_hidden_state
+        return states[0]
+
     def _hidden(self, backbone: nn.Module, batch: Batch) -> Tensor:
         """Hidden states [N, d] at the predicting positions."""
         device = self.device

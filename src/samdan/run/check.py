@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samdan.data.formats import records
-from samdan.data.sources import files_of
+from samdan.data.sources import LEFT_OUT, files_of
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
@@ -148,7 +148,8 @@ def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Fin
         return
     looked = list(islice(records(stage.kind, source), LOOKED_AT))
     good = [record for record in looked if not isinstance(record, Drop)]
-    bad = [drop for drop in looked if isinstance(drop, Drop)]
+    dropped = [record for record in looked if isinstance(record, Drop)]
+    bad = [drop for drop in dropped if drop.reason not in LEFT_OUT]
     if len(bad) > max(1, stage.max_bad_rows * len(looked)):
         first = bad[0]
         raise DataError(

@@ -30,6 +30,7 @@ STEPS: dict[str, work.StepFunction] = {
     "load": work.load_base,
     "clean": work.clean,
     "copies": work.copies,
+    "protect": work.protect,
     "prepare": work.prepare,
     "mix": work.mix_sources,
     "reference": work.reference,
@@ -38,7 +39,7 @@ STEPS: dict[str, work.StepFunction] = {
     "gate": evaluation.gate,
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
-PREPARING = frozenset({"clean", "copies", "tokenizer", "prepare", "mix"})
+PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "prepare", "mix"})
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
 
@@ -192,6 +193,7 @@ def _is_there(run: Run, step: Step) -> bool:
         "tokenizer": ledger.tokenizer() / "tokenizer.json",
         "clean": ledger.clean(stage, step.source) / "manifest.json",
         "copies": ledger.copies(stage) / "manifest.json",
+        "protect": ledger.guard() / "items.json",
         "prepare": ledger.source(stage, step.source) / "manifest.json",
         "mix": ledger.manifest(stage),
         "reference": ledger.reference(stage),

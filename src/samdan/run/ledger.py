@@ -70,6 +70,9 @@ class Ledger:
     def copies(self, stage: str) -> Path:
         return self.folder / stage / "copies"
 
+    def guard(self) -> Path:
+        return self.folder / "base" / "protected"
+
     def index(self, stage: str) -> Path:
         return self.folder / stage / "index"
 

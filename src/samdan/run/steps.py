@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from samdan.data.clean import KEPT, clean_source
+from samdan.data.clean import clean_source
 from samdan.data.copies import find_copies
 from samdan.data.mixing import check_accounts, mix
-from samdan.data.prepare import prepare_source
-from samdan.data.store import clean_parts, read_part, texts_of
+from samdan.data.prepare import Guard, Preparation, prepare_source
+from samdan.data.protect import Cleaned, build_guard
+from samdan.data.store import KEPT, clean_parts, read_part, texts_of
+from samdan.evals.score import read_items
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
 from samdan.lm.model import load_model, weights_hash
@@ -100,22 +100,38 @@ def copies(run: Run, step: Step) -> Result:
     """Which records of a stage are copies of earlier ones, over all its sources."""
     stage = run.stage(step.stage)
     cleaned = {s.label: run.ledger.clean(stage.name, s.label) for s in stage.data}
-    found = find_copies(cleaned, run.ledger.copies(stage.name))
+    found = find_copies(cleaned, run.ledger.copies(stage.name), stage.dedup)
     return Result(found["sha256"], _only(found, "copies"))
+
+
+def protect(run: Run, step: Step) -> Result:
+    """The index of everything that is measured on, which no stage may train on."""
+    spec = run.recipe.decontaminate
+    assert spec is not None, "planned only where the recipe asks for it"
+    sources = (_cleaned(run, stage, source) for stage, source in run.recipe.sources())
+    tasks = {task.name: read_items(Path(task.path)) for task in run.recipe.evaluate}
+    folder = run.ledger.guard()
+    found = build_guard(tasks, sources, run.recipe.seed, spec, folder)
+    return Result(found["sha256"], _only(found, "items", "searched_for"))
 
 
 def prepare(run: Run, step: Step) -> Result:
     """One source to one shard, its held-out records apart; proves the labels before going on."""
     stage, source = run.stage(step.stage), _source(run, step)
     folder = run.ledger.source(step.stage, source.label)
-    chat = run.chat()
-    copies_of = np.load(run.ledger.copies(stage.name) / f"{source.label}.npy", allow_pickle=False)
-    manifest = prepare_source(
-        stage, source, chat, run.recipe.seed, folder, copies_of, run.signals.poll
-    )
+    _keep_what_belongs(run, step, folder / "search")
+    chat, spec = run.chat(), run.recipe.decontaminate
+    guard = Guard(run.ledger.guard(), spec) if spec else None
+    given = Preparation(chat, run.recipe.seed, guard, run.engine, run.signals.poll)
+    manifest = prepare_source(_cleaned(run, stage, source), folder, given)
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     counts = ("records_in", "records_trained", "records_heldout", "records_dropped")
     return Result(manifest["sha256"], _only(manifest, *counts))
+
+
+def _cleaned(run: Run, stage: AnyStage, source: Source) -> Cleaned:
+    clean = run.ledger.clean(stage.name, source.label)
+    return Cleaned(stage, source, clean, run.ledger.copies(stage.name))
 
 
 def _only(manifest: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""A source's ``select``: measures its documents, keeps the best, writes down what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from samdan.data import korean
+from samdan.data.selection.choosing import REASONS
+from samdan.data.selection.markdown import rendered
+from samdan.data.selection.pipeline import select_documents
+from samdan.data.selection.report import selection_report
+from samdan.data.selection.tools import load_tools
+from samdan.lm.chat import ChatFormat
+from samdan.lm.files import write_json, write_text
+from samdan.records import Document, EnvironmentFailure
+from samdan.selecting import Select
+
+REPORT, READABLE = "selection.json", "selection.md"
+
+
+def choose_documents(
+    spec: Select,
+    read: Callable[[], Iterable[Document]],
+    chat: ChatFormat,
+    seed: int,
+    where: str,
+    folder: Path,
+    poll: Callable[[], None] = lambda: None,
+) -> Sequence[str]:
+    """Per document why it is not selected; an empty string for those that are.
+
+    ``read`` gives the same documents at every call. Writes ``selection.json`` and ``.md``.
+    """
+    tagged = korean.tagged if _has_morphemes() else None
+
+    def count(texts: Sequence[str]) -> list[int]:
+        poll()
+        return [len(ids) for ids in chat.encode_texts(texts)]
+
+    tools = load_tools(spec, tagged, where, poll)
+    selected = select_documents(spec, read, count, tools, seed, where)
+
+    def fetch(places: Sequence[int]) -> list[Document]:
+        return _at(read(), places)
+
+    report = selection_report(selected, fetch, tagged)
+    write_json(folder / REPORT, report)
+    write_text(folder / READABLE, rendered(report))
+    return [
+        "" if kept else f"{spec.kind}: {REASONS[reason].replace('_', ' ')}"
+        for kept, reason in zip(selected.chosen.mask, selected.chosen.reason, strict=True)
+    ]
+
+
+def _has_morphemes() -> bool:
+    try:
+        korean.analyser()
+    except EnvironmentFailure:
+        return False
+    return True
+
+
+def _at(documents: Iterable[Document], places: Sequence[int]) -> list[Document]:
+    """The documents at these places, in the order asked for; the corpus is read once."""
+    wanted, found = set(places), {}
+    stop = max(wanted, default=-1) + 1
+    for place, document in enumerate(islice(documents, stop)):
+        if place in wanted:
+            found[place] = document
+    return [found[place] for place in places]

@@ -1,0 +1,1 @@
+"""Choosing documents: statistics of the corpus, numbers per document, and the choice."""
