@@ -5,22 +5,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from samdan import recipe as recipes
 from samdan.filters import KINDS, PRESETS, DocumentFilter, Filters, Preset, View, expanded
 from samdan.filters.basic import days
+from samdan.filters.kinds import AnyKind
 from samdan.filters.repetition import repeated_n_grams, top_n_gram
 from samdan.records import Document, Drop, Origin, RecipeError
 
@@ -99,7 +101,8 @@ CASES: list[tuple[str, dict[str, Any], str, str, str]] = [
     # 6 of 12 characters, and 6 of 13
     ("good_lines", {"min_chars": 6, "min_words": 2, "max_repetition": 0.5},
      "가나 다라.\n가나다라마.", "가나 다라.\n가나다라마바.", "good_lines 0.4615 < 0.5"),
-    ("keywords", {}, "카지노 관광지", "카지노와 바카라", "keywords 2 > 1: 카지노, 바카라"),
+    ("keywords", {}, "카지노와 바카라", "카지노 바카라 먹튀",
+     "keywords 3 > 2: 카지노, 바카라, 먹튀"),
     ("matches", {"pattern": r"제\d+조"}, "민법 제12조", "민법 12조",
      r"'제\d+조' not found in text"),
     ("not_matches", {"pattern": r"\d{6}-\d"}, "12345-6", "번호 123456-7",
@@ -441,3 +444,39 @@ def test_limits_grow_in_the_order_of_n() -> None:
             limits = getattr(one, "at_most", None)
             if isinstance(limits, dict):
                 assert all(a > b for a, b in pairwise(limits[n] for n in sorted(limits)))
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "filters.md").read_text("utf-8")
+
+
+def test_the_pages_own_filter_works(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "shouting.py").write_text(code, "utf-8")
+    spec = importlib.util.spec_from_file_location("shouting", tmp_path / "shouting.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    union: Any = Annotated[AnyKind | module.Shouting, Field(discriminator="kind")]
+    read: TypeAdapter[Any] = TypeAdapter(union)
+    one = read.validate_python({"kind": "shouting", "at_most": 0.5})
+    assert asked(one, "ABcd") is None
+    assert asked(one, "ABCd") == Drop("shouting", ORIGIN, "shouting 0.75 > 0.5")
+    with pytest.raises(ValidationError):
+        read.validate_python({"kind": "shouting", "at_least": 0.5})
+
+
+def test_the_pages_recipe_parses() -> None:
+    (data,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    text = RECIPE.split("    data:")[0] + "".join(f"    {line}\n" for line in data.splitlines())
+    kinds = [one.kind for one in filters_in(text)]
+    assert kinds[:3] == ["not_matches", "dated", "language"]
+    assert "stop_words" not in kinds
+
+
+def test_the_page_lists_every_kind_and_preset() -> None:
+    table = PAGE.split("## Kinds")[1].split("## Presets")[0]
+    assert set(re.findall(r"`([a-z_]+)`(?=[^|]*\|)", table)) >= KINDS - {"preset"}
+    assert all(f"**`{name}`**" in PAGE for name in PRESETS)

@@ -67,8 +67,8 @@ class Keywords(DocumentFilter):
     kind: Literal["keywords"] = "keywords"
     words: tuple[str, ...] = SPAM_KO
     """Found anywhere in the text, also inside other words; capitals count."""
-    at_most: Whole = 1
-    """Different ones. A report on a casino names one of the default list, an advert several."""
+    at_most: Whole = 2
+    """Different ones. Of the default list, 2 of 8,410 court precedents hold two and none more."""
 
     def __call__(self, document: Document, view: TextView) -> Drop | None:
         found = [word for word in self.words if word in view.text]

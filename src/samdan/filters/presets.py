@@ -75,7 +75,7 @@ _TECHNICAL_KO: Final = (
     AlphaWordsRatio(unit="word", at_least=0.3),
     AvgWordLength(unit="word", at_least=1, at_most=20),
     TopNGrams(unit="word", at_most={2: 0.282, 3: 0.228, 4: 0.185}),
-    DupNGrams(unit="word", at_most={5: 0.6, 10: 0.5}),
+    DupNGrams(unit="word", at_most={5: 0.7, 10: 0.6}),
 )
 
 PRESETS: Final[Mapping[PresetName, tuple[DocumentFilter, ...]]] = MappingProxyType(
