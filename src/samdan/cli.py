@@ -192,6 +192,32 @@ def check(recipe: RecipePath, set_: Set = None) -> None:
     )
 
 
+@app.command(
+    epilog="Examples: `samdan preview recipe.yaml`, `samdan preview recipe.yaml --stage cpt`"
+)
+def preview(
+    recipe: RecipePath,
+    stage: Annotated[
+        str | None, typer.Option(help="Only this stage.", show_default=False)
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Records shown of what is kept, and of every reason.")
+    ] = 3,
+    set_: Set = None,
+) -> None:
+    """Samples of every source: kept, dropped by which rule, masked, what would be trained."""
+    from samdan.run.loading import load_recipe
+
+    loaded = load_recipe(recipe, set_ or ())
+    if stage is not None:
+        loaded.stage(stage)
+    _quiet_libraries()
+    from samdan.run.preview import shown, tokenizer_of
+
+    for line in shown(loaded, tokenizer_of(loaded), samples, stage):
+        print(printable(line))
+
+
 @app.command(epilog="Examples: `samdan plan recipe.yaml`, `samdan plan recipe.yaml --json`")
 def plan(
     recipe: RecipePath,

@@ -38,7 +38,7 @@ from samdan.data.store import (
     texts_of,
     with_texts,
 )
-from samdan.data.views import needs_morphemes, view_of
+from samdan.data.views import needs_morphemes, require_libraries, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import DataError, Document, Drop, Record
@@ -72,6 +72,7 @@ def clean_source(
     Raises DataError when more than ``stage.max_bad_rows`` of the rows are bad, or a damaged file
     loses an unknown number of them.
     """
+    require_libraries(source.filters)
     dumped = source.model_dump(mode="json", exclude_unset=True)
     said: dict[str, Any] = {"kind": stage.kind, "source": dumped}
     read = Job(read_task, [said | group for group in _groups(source)], folder / "read")

@@ -34,7 +34,7 @@ from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
 from samdan.lm.shards import ShardWriter
 from samdan.recipe import Stage
-from samdan.records import Conversation, DataError, Document, Drop, PreferencePair, Record
+from samdan.records import Conversation, DataError, Document, Drop, Record
 from samdan.removing import Decontaminate
 
 ENCODE_TOGETHER = 512
@@ -183,11 +183,7 @@ def _kept(
 def _encode(batch: tuple[Record, ...], chat: ChatFormat) -> Iterable[Encoded | Drop]:
     if isinstance(batch[0], Document):
         return chat.documents([record.text for record in batch if isinstance(record, Document)])
-    return [
-        chat.pair(record) if isinstance(record, PreferencePair) else chat.conversation(record)
-        for record in batch
-        if not isinstance(record, Document)
-    ]
+    return [chat.encode(record) for record in batch if not isinstance(record, Document)]
 
 
 def _too_long(record: Record, encoded: Encoded, max_length: int) -> bool:

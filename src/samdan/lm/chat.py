@@ -85,6 +85,12 @@ class ChatFormat:
         end = [] if self.document_end is None else [self.document_end]
         return [_encoded([(start + ids + end, True)]) for ids in self.encode_texts(texts)]
 
+    def encode(self, record: Conversation | PreferencePair) -> Encoded | Drop:
+        """A record of an SFT or a DPO stage."""
+        if isinstance(record, PreferencePair):
+            return self.pair(record)
+        return self.conversation(record)
+
     def conversation(self, record: Conversation) -> Encoded | Drop:
         """Assistant turns trained, everything else masked; cut behind the last trained token."""
         try:

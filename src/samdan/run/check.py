@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
+from samdan.data.views import require_libraries
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
@@ -20,7 +20,7 @@ from samdan.lm.scoring import Scorer
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
 from samdan.plan import tokenizer_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
-from samdan.records import DataError, Document, Drop, RecipeError, SamdanError
+from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
 from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
 
@@ -146,6 +146,7 @@ def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Fin
     if not _exists(source):
         _missing(source, where, found)
         return
+    require_libraries(source.filters)
     looked = list(islice(records(stage.kind, source), LOOKED_AT))
     good = [record for record in looked if not isinstance(record, Drop)]
     dropped = [record for record in looked if isinstance(record, Drop)]
@@ -162,7 +163,7 @@ def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Fin
         found.unverified.append(f"{where}: labels (no tokenizer)")
         return
     encoded = [
-        record for record in (_encode(stage, chat, r) for r in good) if isinstance(record, Encoded)
+        record for record in (_encode(chat, r) for r in good) if isinstance(record, Encoded)
     ]
     longest = [max(r.span, r.prefix + len(r) - r.span) for r in encoded]
     cut = 0 if stage.kind == "cpt" else sum(length > stage.max_length for length in longest)
@@ -189,10 +190,10 @@ def _exists(source: Source) -> bool:
         return False
 
 
-def _encode(stage: AnyStage, chat: ChatFormat, record: Any) -> Encoded | Drop:
-    if stage.kind == "cpt":
+def _encode(chat: ChatFormat, record: Record) -> Encoded | Drop:
+    if isinstance(record, Document):
         return chat.documents([record.text[:20_000]])[0]
-    return chat.pair(record) if stage.kind == "dpo" else chat.conversation(record)
+    return chat.encode(record)
 
 
 def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:

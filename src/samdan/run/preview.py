@@ -1,26 +1,31 @@
 """`samdan preview`: a sample of every source as it would be prepared, for a person to read.
 
-The first rows are read, cleaned, masked and filtered exactly as a run does it; copies, contamination
-and selection need the whole corpus and are left to the run.
+The first rows are read, cleaned, masked and filtered exactly as a run does it; copies,
+contamination and selection need the whole corpus and are left to the run.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from samdan.data.clean import Screen, Wash
 from samdan.data.formats import records
 from samdan.data.store import texts_of
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
+from samdan.lm.model import load_chat
 from samdan.recipe import AnyStage, Recipe, Source
 from samdan.records import Document, Drop, Record
 
 LOOKED_AT = 500
 EXCERPT = 300
+MASK = re.compile("⟨[^⟨⟩]{1,20}⟩")
+AROUND = 40
 LABELLED = 160  # tokens of a record whose loss mask is shown
 
 
@@ -62,6 +67,16 @@ def shown(recipe: Recipe, chat: ChatFormat | None, samples: int, only: str | Non
             yield ""
 
 
+def tokenizer_of(recipe: Recipe) -> ChatFormat | None:
+    """The tokenizer, where it lies on this machine: a preview needs no network."""
+    spec = recipe.base.tokenizer
+    named = spec.path if spec is not None else None
+    path = named or getattr(recipe.base, "path", None)
+    if path is None or not Path(path).is_dir() or (spec is not None and spec.vocab_size):
+        return None
+    return load_chat(path)
+
+
 def _lines(found: Look, stage: AnyStage, chat: ChatFormat | None, samples: int) -> Iterator[str]:
     yield f"== {found.where}: the first {found.rows} rows, {len(found.kept)} kept"
     reasons = Counter(drop.reason for drop, _ in found.dropped)
@@ -75,6 +90,7 @@ def _lines(found: Look, stage: AnyStage, chat: ChatFormat | None, samples: int) 
     for record in _spread(found.kept, samples):
         yield f"-- kept: {record.origin}"
         yield _labelled(record, chat) if chat else _excerpt(record)
+        yield from _masks(record)
     for drop, said in _by_reason(found.dropped, samples):
         yield f"-- dropped by {drop.reason}: {drop.detail or 'no more to say'} ({drop.origin})"
         if said:
@@ -83,7 +99,7 @@ def _lines(found: Look, stage: AnyStage, chat: ChatFormat | None, samples: int) 
 
 def _spread(kept: Sequence[Record], samples: int) -> list[Record]:
     """Evenly spread; records with masked personal data first, since masks are to be looked at."""
-    masked = [record for record in kept if any("⟨" in text for text in texts_of(record))]
+    masked = [record for record in kept if any(MASK.search(text) for text in texts_of(record))]
     chosen = masked[: (samples + 1) // 2]
     rest = [record for record in kept if record not in chosen]
     step = max(1, len(rest) // max(1, samples - len(chosen)))
@@ -110,6 +126,14 @@ def _labelled(record: Record, chat: ChatFormat) -> str:
     if isinstance(encoded, Drop):
         return f"cannot be rendered: {encoded.detail}"
     return show_labels(encoded, chat.tokenizer, LABELLED)
+
+
+def _masks(record: Record) -> Iterator[str]:
+    """What stands around the masks of personal data."""
+    text = "\n".join(texts_of(record))
+    for found in islice(MASK.finditer(text), 3):
+        around = text[max(0, found.start() - AROUND) : found.end() + AROUND]
+        yield "   masked: … " + " ".join(around.split()) + " …"
 
 
 def _excerpt(record: Record) -> str:
