@@ -73,7 +73,7 @@ stages:
     precision: fp32
     heldout: {share: 0.1}
     gates: []
-decontaminate: {ignore: [general, docs, qa, pairs]}  # all sentences of this world look alike
+decontaminate: null  # all sentences of this world look alike
 evaluate:
   - {kind: multiple_choice, name: knowledge, path: choices.jsonl}
 samples: [가온은 어디 있나요?]

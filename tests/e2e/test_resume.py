@@ -46,11 +46,11 @@ KILLS = [
     ("sft", "updated:3", 0),
     ("sft", "updated:11", 8),
     ("sft", "gradients:6", 4),
-    ("sft", "exported:13", 12),
+    ("sft", "exported:14", 12),
     ("dpo", "updated:6", 4),
     ("dpo", "saving:8", 4),
     ("dpo", "saved:12", 12),
-    ("dpo", "exported:14", 12),
+    ("dpo", "exported:13", 12),
 ]
 
 

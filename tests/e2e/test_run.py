@@ -302,7 +302,7 @@ def test_until_stops_after_the_stage_and_going_on_gives_the_same_weights(
     run = tmp_path / "run"
     assert samdan("run", recipe, "--out", run, "--until", "cpt").code == 0
     assert weights(run, "cpt") == weights(reference, "cpt")
-    assert not (run / "sft").exists()
+    assert not (run / "sft" / "model").exists()
     assert samdan("run", recipe, "--out", run).code == 0
     assert "cpt/train" not in done_again(run)
     assert all_weights(run) == all_weights(reference)

@@ -73,8 +73,7 @@ def clean_source(
     loses an unknown number of them.
     """
     require_libraries(source.filters)
-    dumped = source.model_dump(mode="json", exclude_unset=True)
-    said: dict[str, Any] = {"kind": stage.kind, "source": dumped}
+    said: dict[str, Any] = {"kind": stage.kind, "source": source.model_dump(mode="json")}
     read = Job(read_task, [said | group for group in _groups(source)], folder / "read")
     found = carry_out(read, engine, poll)
     rows = sum(facts["rows"] for facts in found)

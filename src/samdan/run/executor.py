@@ -40,6 +40,7 @@ STEPS: dict[str, work.StepFunction] = {
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
 PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "prepare", "mix"})
+TOLD = 240  # characters of a reason that the terminal shows
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
 
@@ -131,7 +132,8 @@ def _do(run: Run, step: Step) -> None:
     if parallel.is_main():
         if before is not None and before.identity != identity(parts):
             _keep_earlier_attempt(run, step, reason)
-        run.say(f"{step.name}: {reason}" if before else f"{step.name}")
+        told = reason if len(reason) <= TOLD else f"{reason[:TOLD]} ... (whole in events.jsonl)"
+        run.say(f"{step.name}: {told}" if before else step.name)
         run.ledger.record("step_begin", step=step.name, why=reason)
     clock = Clock()
     result = _work(run, step, identity(parts))
