@@ -50,6 +50,7 @@ ASSIGNED: Final = re.compile(
     r"|([!#$%*+./0-9:=?@A-Z\\^_a-z~-]{4,200})))"  # no Hangul: password=abc1!입니다
 )
 DIGIT_OR_SIGN: Final = re.compile("[0-9!@#$%^&*+?~]")
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.$]+")
 NAME_BEFORE: Final = re.compile(r"([A-Za-z가-힣][A-Za-z0-9가-힣_.-]{0,40})[\"'\]]{0,2}\s{0,3}$")
 XML_NAME: Final = re.compile(r"name\s?=\s?[\"']([\w.-]{2,40})[\"']\s{1,4}value\s?$")
 PASSWORD_NAME: Final = re.compile(
@@ -136,7 +137,7 @@ def _is_password(value: str, quoted: bool, after: str) -> bool:
     """A literal and no expression, message, type or example: it holds a digit or a sign."""
     if PLACEHOLDER.search(value) or not value.isascii() or " " in value:
         return False
-    if not quoted and after in ("(", "[", "{", ")", ";", ","):
+    if not quoted and after in tuple("([{);,") and IDENTIFIER.fullmatch(value):
         return False  # code: a call, a variable
     if value.startswith(("/", "http", ".", "-", "@", "#{", "=")):
         return False
