@@ -91,7 +91,7 @@ def test_a_change_is_made_and_counted(text: str, expected: str, counted: str) ->
         "⠁⠀⠃",
         "中文，全角！",  # without Hangul, full-width punctuation is the usual one
         "日本語（にほんご）。",
-        "｀억음｀",
+        "｀억음｀ \uffbf ｶﾅ",
         "naïve café, Þórður, ÀÁÂÃÄÅ, ¡Hola!, «citação», Größe",
         "10°C ± 3 × 2 · 5÷3 §12 ¶",
         "| 이름 | 값 |\n|------|----|\n| 가 | 나 |\n",

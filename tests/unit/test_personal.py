@@ -124,6 +124,7 @@ POSITIVES = [
     ("password", "jdbc:mysql://h/db?user=root&password=⟦rootpw1⟧&ssl=true"),
     ("password", "Server=db;Uid=sa;Pwd=⟦P4ssw0rt⟧"),
     ("password", "비밀번호: ⟦gildong77!⟧"),
+    ("password", "(id=admin, password=⟦Egov!2024⟧)"),
     ("password", "와이파이 비밀번호는 ⟦hanbit1234⟧입니다"),
 ]
 
@@ -224,6 +225,7 @@ NEGATIVES = [
     # code that names secrets
     "String password = request.getParameter(\"password\");",
     "password: string;",
+    "login(id=user1, password=password1x)",
     "password={process.env.API_PASSWORD}",
     "spring.datasource.password=${DB_PASSWORD}",
     "Globals.Password = PASSWORD",

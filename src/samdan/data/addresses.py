@@ -41,10 +41,10 @@ _PROVINCE: Final = (
     r"|충청[남북]|전라[남북]|경상[남북])(?:특별자치시|특별자치도|특별시|광역시|직할시|시|도)?"
 )
 REGION: Final = re.compile(
-    rf"(?:{_PROVINCE})?(?:(?:{_ANY})(?:시|군|구)){{1,2}}|{_PROVINCE}(?![가-힣])|같은(?=[동리]|$)"
+    rf"(?:{_PROVINCE})?(?:(?:{_ANY})(?:시|군|구)){{1,2}}|{_PROVINCE}(?![가-힣])"
 )
 WORD: Final = re.compile("[가-힣0-9A-Za-z·]+")
-TOWN: Final = re.compile("[가-힣]{1,5}[0-9]?(?:읍|면|동)")
+TOWN: Final = re.compile("(?!.+(?:하|르|이|라)면)[가-힣]{1,5}[0-9]?(?:읍|면|동)")  # 하면, no 의하면
 # Floor and door: (역삼동, 한빛빌딩) 101동 1001호, 제3층 제301호, 지하 1층
 _DOOR: Final = (
     r"(?:,?\s{0,2}\([가-힣0-9][가-힣0-9A-Za-z ,.·-]{1,30}\))?"
@@ -57,21 +57,22 @@ _DOOR: Final = (
 _DASH: Final = "[-‐‑–—−]"
 _SUB: Final = rf"(?:\s?{_DASH}\s?[0-9]{{1,4}}|\s?의\s?[0-9]{{1,4}})"
 # What a number that is no house counts; 조 in 1의 6 조선정미 is no unit, 2 in 을지로 2가 no house.
+_NO_HOUSE: Final = rf"(?!{_DASH}?[0-9]|,[0-9]|\.\s?[0-9]|[A-Za-z]|호선|호기|지구|단지)"
 _UNITS: Final = (
-    rf"(?!{_DASH}?[0-9]|[,.][0-9]|대(?![가-힣])|\s?(?:[%‰㎡㎞ℓA-Za-z]|번?길|층짜리|호선|호기"
+    r"(?!\s?(?:[%‰㎡㎞ℓ]|번?길|층|호선|호기|지구|단지|통장|브럭|블[럭록]|평방"
     r"|(?:년|월|일|개|명|인|원|시간|시|분|초|회|차|통|반|번(?!지)|장|절|조|항|배|건|만|억|천|백|세|위|급"
-    r"|권|쪽|점|가지|퍼센트|미터|킬로|세대|가구|필지|곳|평|주|단계|종|자리)"
+    r"|권|쪽|점|가지|퍼센트|미터|킬로|세대|가구|필지|곳|평|주|단계|종|자리|구)"
     r"(?![가-힣](?<![이가을를의에로은는도만과와간째씩미]))))"
 )
-_NUMBER: Final = r"(?![0-9]가)[0-9]{1,5}"
+_NUMBER: Final = r"(?![0-9]가|[0-9]{1,3}대)[0-9]{1,5}"
 
 STREET: Final = re.compile(
     rf"[로길](?:\s?[0-9]{{1,4}}(?:번|[가나다라])?길)?\s?(?:지하\s?)?"
-    rf"{_NUMBER}(?:{_DASH}[0-9]{{1,4}})?{_UNITS}({_DOOR})"
+    rf"{_NUMBER}(?:{_DASH}[0-9]{{1,4}}|{_UNITS}){_NO_HOUSE}({_DOOR})"
 )
 LOT: Final = re.compile(
     rf"(?:동|리|가|로(?=\s?[0-9]가))(?:\s?[0-9]가)?\s?(?:산\s?)?"
-    rf"{_NUMBER}({_SUB})?(?:(\s?번지){_SUB}?)?{_UNITS}({_DOOR})"
+    rf"{_NUMBER}(?:({_SUB})|{_UNITS})(?:(\s?번지){_SUB}?)?{_NO_HOUSE}({_DOOR})"
 )
 LOT_NAME: Final = re.compile(r"[가-힣]{1,6}(?:제?[0-9]{1,2})?")
 STREET_NAME: Final = re.compile(r"[가-힣0-9·]{1,12}")
@@ -131,12 +132,17 @@ def _place(text: str, end: int, shape: re.Pattern[str]) -> _Place | None:
             break
         if REGION.fullmatch(word[0]):
             region = True
-        elif not region and not town and TOWN.fullmatch(word[0]):
+        elif not (region or town) and _is_town(word[0], shape):
             town = True
         else:
             break
         start = word.start()
     return _Place(start, name, region, town)
+
+
+def _is_town(word: str, shape: re.Pattern[str]) -> bool:
+    same = shape is LOT_NAME and word == "같은"  # 같은 동 541-17, but not 같은 사유로 2020
+    return same or TOWN.fullmatch(word) is not None
 
 
 def _is_lot(match: re.Match[str], place: _Place) -> bool:

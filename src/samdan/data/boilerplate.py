@@ -9,7 +9,9 @@ To add a rule: name it in ``BoilerplateRule`` of the core and write it in ``RULE
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 from samdan.cleaning import BoilerplateRule
@@ -131,16 +133,28 @@ def marked(
     lines: Sequence[str], rules: Collection[BoilerplateRule]
 ) -> dict[int, BoilerplateRule | None]:
     """The lines that match a rule; None for one or two menu words, which need a neighbour."""
-    short = "\n".join(line for line in lines if len(line) <= MAX_CHARS)
-    words = [word for word in WORDS if word in short] if rules else []
+    short = [index for index, line in enumerate(lines) if len(line) <= MAX_CHARS]
     found: dict[int, BoilerplateRule | None] = {}
-    for index, line in enumerate(lines):
-        if len(line) > MAX_CHARS:
-            continue
-        if words and any(word in line for word in words) and (rule := _rule(line.strip(), rules)):
+    for index in _with_words(lines, short) if rules else ():
+        if rule := _rule(lines[index].strip(), rules):
             found[index] = rule
-        elif "menu" in rules and (items := menu_items(line)):
+    for index in short if "menu" in rules else ():
+        if index not in found and (items := menu_items(lines[index])):
             found[index] = "menu" if items > 2 else None
+    return found
+
+
+def _with_words(lines: Sequence[str], indices: Sequence[int]) -> set[int]:
+    """The lines that hold one of ``WORDS``: by one search of the whole for every word."""
+    text = "\n".join(lines[index] for index in indices)
+    starts = [0, *accumulate(len(lines[index]) + 1 for index in indices)]
+    found: set[int] = set()
+    for word in WORDS:
+        at = text.find(word)
+        while at >= 0:
+            line = bisect_right(starts, at) - 1
+            found.add(indices[line])
+            at = text.find(word, starts[line + 1])
     return found
 
 

@@ -68,7 +68,6 @@ INVISIBLE: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
     ("filler", re.compile(f"\u115f(?![{VOWELS}])\u1160?|(?<![{LEADS}\u115f])\u1160"), " "),
 )
 
-WIDE: Final = re.compile("[\u3000\uff01-\uff3f\uff41-\uff5e\uffa1-\uffdc\uffe0-\uffe2\uffe5\uffe6]")
 SPACES: Final = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 HANGUL: Final = re.compile("[가-힣ㄱ-ㆎ\uffa1-\uffdc]")
 KANA_OR_HAN: Final = re.compile("[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
@@ -91,6 +90,7 @@ NARROW: Final[dict[int, int]] = {
     **_half_width_jamo(),
     **dict(zip((0xFFE0, 0xFFE1, 0xFFE2, 0xFFE5, 0xFFE6), map(ord, "¢£¬¥₩"), strict=True)),
 }
+WIDE: Final = re.compile(f"[{''.join(map(chr, NARROW))}]")
 
 
 def without_odd_line_ends(text: str, counts: Counter[str]) -> str:

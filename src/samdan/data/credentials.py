@@ -47,9 +47,10 @@ KEY_BODY: Final = re.compile(r"(?:[A-Za-z0-9+/=\s\\:,.]|-(?!----))*")
 # A value behind : or =; looked ahead, so that assignments inside a value are seen as well.
 ASSIGNED: Final = re.compile(
     r"[:=](?![:=])(?=>?[ \t]{0,3}(?:\"([^\"\n]{4,200})\"|'([^'\n]{4,200})'"
-    r"|([^\s\"'`<>(){}\[\],;&|⟨⟩]{4,200})))"
+    r"|([!#$%*+./0-9:=?@A-Z\\^_a-z~-]{4,200})))"  # no Hangul: password=abc1!입니다
 )
 DIGIT_OR_SIGN: Final = re.compile("[0-9!@#$%^&*+?~]")
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.$]+")
 NAME_BEFORE: Final = re.compile(r"([A-Za-z가-힣][A-Za-z0-9가-힣_.-]{0,40})[\"'\]]{0,2}\s{0,3}$")
 XML_NAME: Final = re.compile(r"name\s?=\s?[\"']([\w.-]{2,40})[\"']\s{1,4}value\s?$")
 PASSWORD_NAME: Final = re.compile(
@@ -83,7 +84,7 @@ def credentials(text: str) -> Iterator[Span]:
             yield "jwt", *match.span()
     for token in TOKEN.finditer(text):
         key = KEYS.match(token[0]) if token[0].startswith(STARTS) else None
-        if key and _random(key[0]):
+        if key and _has_entropy(key[0]) and any(c.isdigit() or c.isupper() for c in key[0][4:]):
             yield "api_key", token.start(), token.start() + key.end()
     if "hooks.slack.com" in text:
         for match in WEBHOOK.finditer(text):
@@ -136,7 +137,7 @@ def _is_password(value: str, quoted: bool, after: str) -> bool:
     """A literal and no expression, message, type or example: it holds a digit or a sign."""
     if PLACEHOLDER.search(value) or not value.isascii() or " " in value:
         return False
-    if not quoted and after in ("(", "[", "{", ")", ";", ","):
+    if not quoted and after in tuple("([{);,") and IDENTIFIER.fullmatch(value):
         return False  # code: a call, a variable
     if value.startswith(("/", "http", ".", "-", "@", "#{", "=")):
         return False
@@ -144,9 +145,12 @@ def _is_password(value: str, quoted: bool, after: str) -> bool:
 
 
 def _random(value: str) -> bool:
-    """Letters and digits, with the entropy of something that was not typed as a word."""
-    if not any(c.isdigit() for c in value) or not any(c.isalpha() for c in value):
-        return False
+    """Letters and digits, and nothing that was typed as a word."""
+    mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    return mixed and _has_entropy(value)
+
+
+def _has_entropy(value: str) -> bool:
     total = len(value)
     entropy = -sum(n / total * math.log2(n / total) for n in Counter(value).values())
     return entropy >= MIN_ENTROPY

@@ -34,6 +34,7 @@ COMMON: Final = frozenset(
     "모조것원러소만관컴터동함된구나문와들행변반법록게실우장파세데아작유공화넌더설프계예개호출타생때체값주명않결내분환메코"
     "능업음등비단치래야처중크같방력레당식션선저없신추버됩통건현재각클링연거속안녕네였았었겠너"
 )
+MIN_SYLLABLES: Final = 3
 MIN_COMMON: Final = 0.35
 # Only the encoding: no quotes straightened, no entities, no widths, nothing that loses characters.
 CONFIG: Final = TextFixerConfig(
@@ -55,9 +56,9 @@ def repaired(text: str, counts: Counter[str]) -> str:
     suspects = [index for index, line in enumerate(lines) if SUSPECT.search(line)]
     fixed = {index: _line(lines[index]) for index in suspects}
     if any(origin == "cp949" for _, origin in fixed.values()):
-        # One line beyond doubt: short lines of the document are judged less strictly.
+        # One line beyond doubt: the other lines of the document are judged less strictly.
         for index, (line, origin) in fixed.items():
-            if not origin and (korean := _from_cp949(line, min_syllables=1, max_others=0)):
+            if not origin and (korean := _as_cp949(line)) and _only_hangul(korean):
                 fixed[index] = (korean, "cp949")
     for index, (line, origin) in fixed.items():
         lines[index] = line
@@ -67,36 +68,43 @@ def repaired(text: str, counts: Counter[str]) -> str:
 
 def _line(line: str) -> tuple[str, str]:
     """The line as it should be, and what repaired it: "utf-8", "cp949", "other" or nothing."""
-    fixed = fix_encoding(line, CONFIG)
-    hangul, replaced = _syllables(line), line.count("\ufffd")
-    if fixed.count("\ufffd") > replaced or _syllables(fixed) < hangul:
+    fixed, korean = fix_encoding(line, CONFIG), _as_cp949(line)
+    lossy = fixed.count("\ufffd") > line.count("\ufffd")
+    if lossy or _syllables(fixed) < _syllables(line):
         fixed = line
-    if _syllables(fixed) > hangul:
-        return fixed, "utf-8"
-    if korean := _from_cp949(line):
+    # Some of the bytes of one encoding can be read in the other: the better Korean is right.
+    if _is_korean(korean) and _common(korean) >= _common(fixed):
         return korean, "cp949"
+    if _syllables(fixed) > _syllables(line):
+        return fixed, "utf-8"
+    if _only_hangul(korean):
+        return line, ""  # perhaps CP949, too short to tell
     return (fixed, "other") if badness(fixed) < badness(line) else (line, "")
 
 
-def _from_cp949(line: str, min_syllables: int = 3, max_others: float = 0.5) -> str:
-    """The line as CP949 gives it when it is Korean beyond doubt, else nothing.
-
-    Beyond doubt: ``min_syllables`` different ones, common ones among them, and at most
-    ``max_others`` times as many other characters outside ASCII.
-    """
+def _as_cp949(line: str) -> str:
+    """The line as CP949 gives it, or nothing where its bytes are none."""
     try:
-        text = line.translate(TO_LATIN_1).encode("latin-1").decode("cp949")
+        return line.translate(TO_LATIN_1).encode("latin-1").decode("cp949")
     except UnicodeError:
         return ""
+
+
+def _is_korean(text: str) -> bool:
+    """Beyond doubt: three different syllables, common ones among them, little else."""
     syllables = HANGUL.findall(text)
     others = sum(char > "\x7f" for char in text) - len(syllables)
-    common = sum(char in COMMON for char in syllables)
-    sure = (
-        len(set(syllables)) >= min_syllables
-        and common >= MIN_COMMON * len(syllables)
-        and others <= max_others * len(syllables)
-    )
-    return text if sure else ""
+    enough = len(set(syllables)) >= MIN_SYLLABLES and others <= len(syllables) / 2
+    return enough and _common(text) >= MIN_COMMON * len(syllables)
+
+
+def _only_hangul(text: str) -> bool:
+    """At least two syllables, and nothing else outside ASCII."""
+    return 1 < _syllables(text) == sum(char > "\x7f" for char in text)
+
+
+def _common(text: str) -> int:
+    return sum(char in COMMON for char in text)
 
 
 def _syllables(text: str) -> int:

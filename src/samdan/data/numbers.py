@@ -31,7 +31,7 @@ RESIDENT: Final = re.compile(rf"[0-9]{{6}}( ?{_DASH} ?| )?[1-8][0-9]{{6}}{_R}")
 RESIDENT_WORDS: Final = re.compile(
     r"주민|외국인\s?등록|등록\s?번호|RRN|[rR]esident|[sS]ocial|거소\s?신고"
 )
-COMPANY_WORDS: Final = re.compile(r"법인")
+COMPANY_WORDS: Final = re.compile(r"법인\s?(?:등기|등록)?\s?번호")  # and no 법무법인
 BUSINESS: Final = re.compile(rf"[0-9]{{3}}({_DASH}?)[0-9]{{2}}\1[0-9]{{5}}{_R}")
 BUSINESS_WORDS: Final = re.compile(r"사업자|BRN")
 CARD: Final = re.compile(
