@@ -32,9 +32,11 @@ def test_the_card_lists_what_there_is_and_leaves_out_what_is_unknown() -> None:
 
 
 def test_long_lists_are_added_up() -> None:
-    years = {str(year): 2 for year in range(1990, 2000)}
-    card = data_card("a", "cpt", {"docs": FACTS | {"year": years}})
-    assert "- Years: 1990 2, 1991 2, 1992 2, 1993 2, 1994 2, 1995 2, other 8" in card
+    years = {str(year): 2 for year in range(1988, 2005)} | {"unknown": 1}
+    licences = {f"licence {n}": 10 - n for n in range(9)}
+    card = data_card("a", "cpt", {"docs": FACTS | {"year": years, "license": licences}})
+    assert "- Years: 1980s 4, 1990s 20, 2000s 10, unknown 1" in card
+    assert "licence 5 5, other 9" in card
 
 
 def test_the_report_shows_the_card_with_its_names_escaped() -> None:

@@ -86,6 +86,8 @@ def _listed(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts = _numbers(facts.get(key))
         if not counts or set(counts) == {"unknown"}:
             continue
+        if key == "year" and len(counts) > MOST:
+            counts = _decades(counts)
         largest_first = [name for name, _ in Counter(counts).most_common()]
         order = sorted(counts, key=_leading) if key in ("year", "lengths") else largest_first
         yield key, ", ".join(_values(key, order, counts))
@@ -93,7 +95,7 @@ def _listed(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _values(key: str, order: Sequence[str], counts: Mapping[str, float]) -> Iterator[str]:
     total = sum(counts.values())
-    most = len(order) if key in ("dropped", "lengths", "personal") else MOST
+    most = MOST if key in ("license", "script", "cleaned") else len(order)
     for name in order[:most]:
         if key == "script":
             if counts[name] / total >= LEAST:
@@ -106,8 +108,15 @@ def _values(key: str, order: Sequence[str], counts: Mapping[str, float]) -> Iter
         yield f"other {rest / total:.1%}" if key == "script" else f"other {whole(rest)}"
 
 
+def _decades(years: Mapping[str, float]) -> dict[str, float]:
+    found: Counter[str] = Counter()
+    for year, count in years.items():
+        found[f"{year[:3]}0s" if year.isdigit() else year] += int(count)
+    return {name: float(count) for name, count in found.items()}
+
+
 def _leading(name: str) -> float:
-    return float(name) if name.isdigit() else math.inf
+    return float(number) if (number := name.removesuffix("s")).isdigit() else math.inf
 
 
 def _numbers(counts: object) -> dict[str, float]:
