@@ -116,7 +116,8 @@ def _decades(years: Mapping[str, float]) -> dict[str, float]:
 
 
 def _leading(name: str) -> float:
-    return float(number) if (number := name.removesuffix("s")).isdigit() else math.inf
+    digits = name.removesuffix("s")
+    return float(digits) if digits.isdigit() else math.inf
 
 
 def _numbers(counts: object) -> dict[str, float]:
