@@ -27,6 +27,7 @@ _WATCHING = frozenset([
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")
+MORPHEMES = "morphemes"  # names the fingerprint of what analyses Korean
 # Of a source, what is looked at behind cleaning, or is no property of its content.
 _LATER = {"weight", "epochs", "role", "path", "select"}
 # Of ``dedup``, what the signatures are made by; the rest is decided when they are compared.
@@ -227,6 +228,7 @@ def _prepare_step(
     if source.select is not None:
         fields["select"] = source.select.model_dump(mode="json")
         fields["files of select"] = [fingerprints.get(path) for path in read_paths(source.select)]
+        fields[MORPHEMES] = fingerprints.get(MORPHEMES)
     name = f"{stage.name}/prepare/{source.label}"
     return Step(name, "prepare", stage.name, reads, fields, source.label)
 

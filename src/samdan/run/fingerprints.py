@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from samdan.data.sources import fingerprint
-from samdan.plan import locations
-from samdan.recipe import Recipe
+from samdan.plan import MORPHEMES, locations
+from samdan.recipe import Recipe, Source
 from samdan.records import SamdanError
 
 
@@ -37,7 +38,17 @@ def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[st
             found[path] = _file_hash(Path(path))
         elif path not in found and Path(path).is_dir():
             found[path] = _folder_hash(Path(path))
-    return found
+        elif path not in found and set(path) & set("*?["):  # files of text that a selection reads
+            found[path] = fingerprint(Source(path=path))
+    return found | {MORPHEMES: _version_of("kiwipiepy")}
+
+
+def _version_of(package: str) -> str:
+    """Its version, or an empty string: a method may fall back to something else without it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _file_hash(path: Path) -> str:
