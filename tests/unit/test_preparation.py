@@ -13,6 +13,7 @@ import tiny
 from samdan.cleaning import Cleaning, FrequentLines
 from samdan.data.clean import clean_source
 from samdan.data.copies import find_copies
+from samdan.data.engine import Engine
 from samdan.data.prepare import Guard, Preparation, prepare_source
 from samdan.data.protect import Cleaned, build_guard
 from samdan.lm.shards import Shard
@@ -46,6 +47,8 @@ def story(number: int) -> str:
 class World:
     """A stage over sources of given rows, taken through the steps of preparation."""
 
+    engine = Engine(workers=1)
+
     def __init__(self, folder: Path, stage: Stage, rows: Sequence[Sequence[Any]]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,10 @@ class World:
     def prepared(self, number: int = 0, guard: Guard | None = None) -> dict[str, Any]:
         cleaned = self.sources()[number]
         out = self.folder / cleaned.source.label
-        manifest = prepare_source(cleaned, out, Preparation(tiny.chat(), 0, guard))
+        tokenizer = self.folder / "tokenizer"
+        tiny.tokenizer().save_pretrained(tokenizer)
+        given = Preparation(tiny.chat(), tokenizer, 0, guard, self.engine)
+        manifest = prepare_source(cleaned, out, given)
         left_out = sum(manifest["records_dropped"].values())
         trained, held = manifest["records_trained"], manifest["records_heldout"]
         assert manifest["records_in"] == trained + held + left_out
@@ -239,10 +245,14 @@ def test_held_out_records_do_not_count_against_themselves(tmp_path: Path) -> Non
 # --- selection ------------------------------------------------------------------------------------
 
 
-def test_a_source_keeps_what_its_budget_allows_and_what_is_held_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_keeps_what_its_budget_allows_and_what_is_held_out(
+    tmp_path: Path, workers: int
+) -> None:
     source = tiny.source("docs", select=Random(share=0.25))
     stage = tiny.cpt(data=(source,), heldout=HeldOut(share=0.2))
     world = World(tmp_path, stage, [[story(n) for n in range(60)]])
+    world.engine = Engine(workers=workers)
     manifest = world.prepared()
     left_out = manifest["records_dropped"]["not_selected"]
     trainable = manifest["records_trained"] + left_out

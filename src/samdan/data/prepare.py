@@ -55,6 +55,7 @@ class Preparation:
     """What preparing a source needs besides the source."""
 
     chat: ChatFormat
+    tokenizer: Path  # the folder that ``chat`` was loaded from, for other processes
     seed: int
     guard: Guard | None = None
     engine: Engine | None = None
@@ -145,7 +146,9 @@ def _chosen(
 
     where = f"stages.{cleaned.stage.name}.data.{cleaned.source.label}.select"
     select = cleaned.source.select
-    return choose_documents(select, documents, given.chat, given.seed, where, folder, given.poll)
+    return choose_documents(
+        select, documents, given.tokenizer, given.seed, where, folder, given.engine, given.poll
+    )
 
 
 def _sorted_out(cleaned: Cleaned, unwanted: Mapping[int, Drop]) -> Iterator[Record | Drop]:

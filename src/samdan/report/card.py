@@ -9,7 +9,7 @@ from typing import Any
 
 from samdan.report.evidence import stage_heading
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
-from samdan.report.numbers import DASH, mapping, number, whole
+from samdan.report.numbers import DASH, mapping, number, sequence, whole
 from samdan.report.reading import Report, stages
 from samdan.report.table import Cell, column, table
 from samdan.report.words import WORDS, say
@@ -34,8 +34,7 @@ def markdown(name: str, stage: str, sources: Mapping[str, Mapping[str, Any]]) ->
     for label, facts in sources.items():
         lines += ["", f"## {label}", ""]
         lines += [f"- {WORDS[f'card.{key}'][0]} {shown}" for key, shown in _listed(facts)]
-        if note := facts.get("selection"):
-            lines += ["", str(note).rstrip()]
+        lines += [f"- {note}" for note in sequence(facts.get("notes"))]
     return "\n".join(lines) + "\n"
 
 
@@ -67,11 +66,12 @@ def _row(label: str, facts: Mapping[str, Any]) -> list[Html | Cell]:
         tag("div", tag("b", say(f"card.{key}")), text(f" {shown}"), cls="small")
         for key, shown in _listed(facts)
     ]
+    notes = (tag("div", text(note), cls="small") for note in sequence(facts.get("notes")))
     return [
         tag("bdi", text(label)),
         *(_count(facts, key) for key in RECORDS),
         figure(whole(sum(_numbers(facts.get("dropped")).values()))),
-        join(made),
+        join((*made, *notes)),
     ]
 
 
