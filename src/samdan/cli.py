@@ -330,8 +330,10 @@ def _summary(folder: Path) -> None:
 def _quiet_libraries() -> None:
     """No progress bars or advice of the libraries inside our own output."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    hub_logging.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
