@@ -41,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """The n-grams of the items by hash: 20 bytes an n-gram, and 16 to 32 more while in use."""
+    """The n-grams of the items by hash: 16 bytes an n-gram, and 16 to 32 more while in use."""
 
     hashes: U64  # [n-grams], ascending
     parts: NDArray[np.int32]  # [n-grams]: the item's number
@@ -99,7 +99,7 @@ class _Entries:
 
 
 def build_index(items: Iterable[Item], spec: Decontaminate) -> ItemIndex:
-    """The index of the items, numbered in their order. Memory: 60 bytes a unit of their keys."""
+    """The index of the items, numbered in their order. Memory: 105 bytes a unit of their keys."""
     found = [_entries(group, spec) for group in _groups(items)] or [_entries([], spec)]
     hashes, places, counts, lengths, least, sizes, content = (
         np.concatenate([getattr(entries, name) for entries in found])
