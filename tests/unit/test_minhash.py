@@ -417,7 +417,7 @@ def test_a_drop_says_why_and_of_what() -> None:
     original = korean(rng, 400)
     kept, near = "".join(original), "".join(edited(original, 3, rng))
     found = duplicates([signatures([kept, kept, near], NEAR)], NEAR)
-    origins = {number: Origin("corpus", f"{number}.txt") for number in range(3)}
+    origins = {number: Origin(f"{number}.txt") for number in range(3)}
     exact_drop, near_drop = drop_of(found, 1, origins), drop_of(found, 2, origins)
     assert drop_of(found, 0, origins) is None
     assert exact_drop is not None
