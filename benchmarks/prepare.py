@@ -48,7 +48,7 @@ class Scale:
 
 
 FULL = Scale((10, 100, 1000), 8, 3)
-QUICK = Scale((10, 40), 1, 1)
+QUICK = Scale((10, 40), 1.5, 1)
 
 
 def measure_steps(texts: Sequence[str], tokenizer: Path, size: float, workers: int) -> Row:
@@ -129,8 +129,7 @@ def measure_peer(texts: Sequence[str], size: float, rounds: int, workers: int) -
         folder = Path(temporary)
         write_parquet(chosen, folder / "texts", 2 * workers)
         found = {
-            job: _compared(job, suffix, folder, rounds, workers)
-            for job, suffix in (("filters", ""), ("dedup", "-dedup"))
+            job: _compared(job, folder, rounds, workers) for job in ("filters", "dedup")
         }
     planted = [identity(text) for text in chosen]
     megabytes = sum(len(text.encode()) for text in chosen) / 1e6
@@ -138,17 +137,14 @@ def measure_peer(texts: Sequence[str], size: float, rounds: int, workers: int) -
     return about | found
 
 
-def _compared(
-    job: str, suffix: str, folder: Path, rounds: int, workers: int
-) -> dict[str, Any]:
-    sides = {name: f"{name}{suffix}" for name in ("samdan", "datatrove")}
-    took: dict[str, list[Mapping[str, Any]]] = {name: [] for name in sides}
-    for number in range(rounds):
-        for name, side in sides.items():
-            out = folder / f"{side}-{number}"
-            arguments = str(folder / "texts"), str(out), str(workers)
-            seen = watched("benchmarks.prepare_peer", side, *arguments)
-            took[name].append(seen.said | {"peak_mb": seen.peak_mb})
+def _compared(job: str, folder: Path, rounds: int, workers: int) -> dict[str, Any]:
+    took: dict[str, list[Mapping[str, Any]]] = {"samdan": [], "datatrove": []}
+    for _ in range(rounds):
+        for side, rows in took.items():
+            out = folder / f"{side}-{job}"
+            arguments = side, job, str(folder / "texts"), str(out), str(workers)
+            seen = watched("benchmarks.prepare_peer", *arguments)
+            rows.append(seen.said | {"peak_mb": seen.peak_mb})
             shutil.rmtree(out)
     kept = {name: rows[0]["kept"] for name, rows in took.items()}
     found: dict[str, Any] = {
@@ -215,7 +211,7 @@ def measured(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 4 minutes on two quiet cores")
-    parser.add_argument("--data", type=Path, default=shared_data(ROOT), help="a folder of real data")
+    parser.add_argument("--data", type=Path, default=shared_data(ROOT), help="real data")
     parser.add_argument("--sizes", type=float, nargs="+", help="megabytes, ascending")
     parser.add_argument("--peer", type=float, help="megabytes for the comparison; 0: none")
     parser.add_argument("--rounds", type=int)
