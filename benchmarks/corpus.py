@@ -76,6 +76,11 @@ def sized(texts: Sequence[str], num_bytes: int, seed: int) -> Iterator[str]:
             return
 
 
+def without_trailing_space(text: str) -> str:
+    """The text without white space at the ends of lines, which datatrove's filters count."""
+    return "\n".join(map(str.rstrip, text.split("\n")))
+
+
 def with_copies(texts: Sequence[str], share: float, seed: int) -> list[str]:
     """The texts with near copies of a share of them behind, in words few edits away."""
     rng = random.Random(f"{seed}-copies")

@@ -25,6 +25,7 @@ from benchmarks.corpus import (
     shared_data,
     sized,
     with_copies,
+    without_trailing_space,
     write_lines,
     write_parquet,
 )
@@ -124,7 +125,8 @@ def memory_ratio(first: Row, last: Row) -> dict[str, float]:
 
 def measure_peer(texts: Sequence[str], size: float, rounds: int, workers: int) -> dict[str, Any]:
     """Both programs in turn; what both keep is compared before their times are."""
-    chosen = with_copies(list(sized(texts, int(size * 1e6), SEED + 1)), COPIES, SEED)
+    plain = map(without_trailing_space, sized(texts, int(size * 1e6), SEED + 1))
+    chosen = with_copies(list(plain), COPIES, SEED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_parquet(chosen, folder / "texts", 2 * workers)
