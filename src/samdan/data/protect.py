@@ -36,8 +36,8 @@ class Cleaned:
     clean: Path
     copies: Path
 
-    def records(self) -> Iterator[Record | Drop]:
-        """All records in order, copies as drops."""
+    def records(self) -> Iterator[tuple[Record, Drop | None]]:
+        """All records in order; copies with the reason why they are dropped."""
         parts = (read_part(part / KEPT) for part in clean_parts(self.clean))
         every = chain.from_iterable(parts)
         return without_copies(every, self.copies, self.source.label, self.stage.dedup)
@@ -92,10 +92,8 @@ def _heldout_items(sources: Iterable[Cleaned], seed: int, spec: Decontaminate) -
             continue
         done.add(label)  # stages that share a source hold the same records out
         number = 0
-        for record in cleaned.records():
-            if isinstance(record, Drop):
-                continue
-            if is_held(record, cleaned, seed):
+        for record, drop in cleaned.records():
+            if drop is None and is_held(record, cleaned, seed):
                 number += 1
                 yield _item(f"{label}:{number}", record)
 

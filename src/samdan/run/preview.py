@@ -52,14 +52,15 @@ def look(stage: AnyStage, source: Source) -> Look:
     """Reads, cleans, masks and filters the first rows."""
     found = Look(f"stages.{stage.name}.data.{source.label}")
     wash, screen = Wash(source), Screen(source)
-    mask = Screen(source.model_copy(update={"filters": ()}))
     for record in islice(records(stage.kind, source), LOOKED_AT):
         found.rows += 1
         washed = record if isinstance(record, Drop) else wash(record)
-        screened = washed if isinstance(washed, Drop) else screen(washed)
-        if isinstance(screened, Drop):
-            masked = record if isinstance(record, Drop) else mask(record)
-            found.dropped.append((screened, None if isinstance(masked, Drop) else masked))
+        if isinstance(washed, Drop):
+            found.dropped.append((washed, None))
+            continue
+        screened, drop = screen(washed)
+        if drop is not None:
+            found.dropped.append((drop, screened))
         else:
             found.kept.append(screened)
     found.cleaned = wash.counts
