@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def searched(
     return {number: index.ids[hit.part] for number, hit in worst.items()}
 
 
+@lru_cache(maxsize=64)
 def prose(seed: int, length: int) -> str:
     """Korean-looking text that no other seed shares an n-gram with."""
     rng = random.Random(seed)
@@ -198,6 +200,13 @@ def test_an_ngram_of_more_than_max_items_is_a_set_phrase(items: int, found: bool
     assert bool(searched(keys, [BEFORE + FORMULA + AFTER], spec=spec)) == found
 
 
+def test_an_item_of_nothing_but_set_phrases_is_reported_as_such() -> None:
+    keys = [FORMULA, *(FORMULA + prose(100 + number, 20) for number in range(12))]
+    index = index_of(*keys)
+    assert report(index, [], SPEC)["too_short_or_common"] == ["task:0"]
+    assert searched(keys, [BEFORE + FORMULA]) == {}
+
+
 def test_items_that_say_the_same_are_one_when_set_phrases_are_counted() -> None:
     """One question in many files of a benchmark is not common, it is one question."""
     assert set(searched([QUESTION] * 30, [BEFORE + QUESTION])) == {0}
@@ -270,7 +279,7 @@ def test_records_are_numbered_through_batches_from_the_first() -> None:
     assert [(hit.record, hit.part) for hit in hits] == [(41, 0), (45, 1)]
 
 
-@pytest.mark.parametrize("shift", [-60, -30, 0, 30])
+@pytest.mark.parametrize("shift", [-60, -38, -22, -8, 0, 30])
 def test_an_item_across_the_border_of_two_pieces_is_found(shift: int) -> None:
     for border in (PIECE, PIECE - OVERLAP):
         before = prose(10, PIECE)[: border + shift]

@@ -324,6 +324,29 @@ def test_more_look_alikes_than_are_remembered_lose_nothing() -> None:
     assert found.copy_of[-1] == len(filled) - 1
 
 
+def made(bands: list[list[int]], sketches: list[int]) -> Signatures:
+    """Texts with these bands; those with the same number of a sketch have the same sketch."""
+    random_bytes = np.random.default_rng(0).integers(0, 256, (9, 112), np.uint8)
+    exact = np.arange(1, len(bands) + 1, dtype=np.uint64)
+    return Signatures(exact, np.array(bands, np.uint64), random_bytes[sketches])
+
+
+def test_a_copy_is_found_behind_others_that_agree_in_its_band() -> None:
+    """The third agrees in its only band with two texts and resembles the second of them."""
+    assert duplicates([made([[7], [7], [7]], [0, 1, 1])], NEAR).copy_of.tolist() == [-1, -1, 1]
+
+
+def test_of_two_that_it_resembles_the_first_is_named() -> None:
+    found = duplicates([made([[1, 5], [2, 6], [2, 5]], [0, 0, 0])], NEAR)
+    assert found.copy_of.tolist() == [-1, -1, 0]
+
+
+def test_texts_that_agree_in_no_band_are_not_compared() -> None:
+    """Equal values of different bands are not the same value."""
+    parts = [made([[1, 2], [1, 3], [5, 1], [6, 1]], [0, 1, 0, 2])]
+    assert duplicates(parts, NEAR).copy_of.tolist() == [-1] * 4
+
+
 # --- order, parts, repetition ---------------------------------------------------------------------
 
 
