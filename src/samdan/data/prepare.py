@@ -28,7 +28,7 @@ from samdan.data.protect import (
     search_task,
     summary,
 )
-from samdan.data.store import Fates, clean_parts
+from samdan.data.store import Fates, clean_parts, position
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
@@ -83,8 +83,9 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
                 fates.add(Drop("over_max_length", record.origin, f"{len(encoded)} tokens"), record)
                 tokens["over_max_length"] += len(encoded)
             else:
-                apart = is_held(record, cleaned, given.seed)
-                (held if apart else train).add(encoded, _trained_bytes(record))
+                place = position(record, given.seed)
+                writer = held if place < stage.heldout.share else train
+                writer.add(encoded, _trained_bytes(record), place)
     before = json.loads((cleaned.clean / "manifest.json").read_text("utf-8"))
     left_out = fates.close()
     manifest = {
