@@ -438,3 +438,13 @@ def test_a_drop_says_of_which_item_how_much_and_what() -> None:
 def test_settings_that_cannot_be_are_refused(settings_: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Decontaminate.model_validate(settings_)
+
+
+def test_a_phrase_that_a_text_repeats_covers_it_no_more_than_the_item_does() -> None:
+    """A list of links shares one address prefix with a page; it is no excerpt of the page."""
+    prefix = "https developer example org en US docs Web API"
+    page = f"{ENGLISH} See {prefix} for all of it."
+    links = "\n".join(f"{prefix} entry number{n}" for n in range(60))
+    assert searched([page], [links]) == {}
+    more = " ".join(f"It then goes on about matter {n} at some length." for n in range(9))
+    assert searched([f"{page} {more}"], [page[: page.index(" See")]]) == {0: "task:0"}

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny
 from samdan.cleaning import Cleaning, FrequentLines
 from samdan.data.clean import clean_source
+from samdan.data.contamination import ItemIndex
 from samdan.data.copies import find_copies
 from samdan.data.engine import Engine
+from samdan.data.overlaps import find
 from samdan.data.prepare import Guard, Preparation, prepare_source
 from samdan.data.protect import Cleaned, build_guard
 from samdan.lm.shards import Shard
@@ -240,6 +243,22 @@ def test_held_out_records_do_not_count_against_themselves(tmp_path: Path) -> Non
     manifest = world.prepared(0, guard(world, {}, tmp_path / "guard", **whole))
     assert manifest["records_dropped"] == {}
     assert manifest["records_heldout"] > 4
+
+
+def test_the_index_holds_what_is_measured_and_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    stage = tiny.cpt(heldout=HeldOut(share=0.5, max_records=5), max_length=512)
+    for count in (60, 200):
+        world = World(tmp_path / str(count), stage, [[story(n) for n in range(count)]])
+        folder = tmp_path / str(count) / "guard"
+        found = build_guard({}, world.sources(), 0, Decontaminate(), folder)
+        assert found["items"] == 10
+        world.prepared()
+        held = Shard(world.folder / "docs" / "heldout")
+        assert len(held) > 20
+        measured = np.argsort(held.positions)[:5].tolist()
+        texts = [tiny.chat().tokenizer.decode(held.record(n).tokens.tolist()) for n in measured]
+        index = ItemIndex.load(folder)
+        assert all(find(index, [[text]], Decontaminate()) for text in texts)
 
 
 # --- selection ------------------------------------------------------------------------------------

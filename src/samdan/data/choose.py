@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from samdan.data import korean
 from samdan.data.engine import Engine, mapping
@@ -48,8 +49,8 @@ def choose_documents(
     folder: Path,
     engine: Engine | None = None,
     poll: Callable[[], None] = lambda: None,
-) -> Sequence[str]:
-    """Per document why it is not selected; an empty string for those that are.
+) -> tuple[Sequence[str], dict[str, Any]]:
+    """Per document why it is not selected, an empty string for those that are; and the sizes.
 
     ``read`` gives the same documents at every call. Writes ``selection.json`` and ``.md``.
     """
@@ -67,10 +68,11 @@ def choose_documents(
     report = selection_report(selected, fetch, tagged)
     write_json(folder / REPORT, report)
     write_text(folder / READABLE, rendered(report))
-    return [
+    reasons = [
         "" if kept else f"{spec.kind}: {REASONS[reason].replace('_', ' ')}"
         for kept, reason in zip(selected.chosen.mask, selected.chosen.reason, strict=True)
     ]
+    return reasons, {key: report[key] for key in ("method", "before", "after")}
 
 
 def _has_morphemes() -> bool:

@@ -208,8 +208,12 @@ def _overlaps(index: ItemIndex, matches: Int, owners: Int, sizes: Int) -> _Overl
     ends = np.minimum(place + length, index.sizes[part])
     pairs, covered = covered_units(pair[order], place[order], ends[order])
     text = piece * count + part
-    order = np.lexsort((unit, text))
-    texts, inside = covered_units(text[order], unit[order], (unit + length)[order])
+    # A place of the item counts once: a text is no excerpt because it repeats one phrase of it.
+    order = np.lexsort((unit, place, text))
+    again = (np.diff(text[order]) == 0) & (np.diff(place[order]) == 0)
+    once = np.delete(order, np.flatnonzero(again) + 1)
+    once = once[np.lexsort((unit[once], text[once]))]
+    texts, inside = covered_units(text[once], unit[once], (unit + length)[once])
     size, part_of = sizes[texts // count], texts % count
     # In a text of hardly more than one n-gram, a single one would cover everything.
     portion = np.where(size >= 2 * index.lengths[part_of], inside / size, 0.0)

@@ -15,6 +15,12 @@ from samdan.report.table import Cell, column, table
 from samdan.report.words import WORDS, say
 
 RECORDS = ("records_in", "trained", "heldout", "tokens")
+# The lists are counted at different steps of preparation.
+COUNTED = (
+    "Licences, letters and years are of the records that passed the filters, also those that "
+    "are held out or dropped later; cleaning and personal data of all that were read; lengths of "
+    "what is trained on."
+)
 MOST = 6  # values of a list that are shown; the rest is added up
 LEAST = 0.0005  # a share that would be shown as 0.0%
 # What a card lists besides records; ``WORDS`` holds a heading for each.
@@ -30,7 +36,7 @@ def markdown(name: str, stage: str, sources: Mapping[str, Mapping[str, Any]]) ->
         counts = (whole(number(facts.get(key)) or 0) for key in RECORDS)
         lost = whole(sum(_numbers(facts.get("dropped")).values()))
         lines.append(f"| {label} | {facts.get('role', '')} | {' | '.join(counts)} | {lost} |")
-    lines += ["", "Records in = trained on + held out + dropped, for every source."]
+    lines += ["", "Records in = trained on + held out + dropped, for every source.", "", COUNTED]
     for label, facts in sources.items():
         lines += ["", f"## {label}", ""]
         lines += [f"- {WORDS[f'card.{key}'][0]} {shown}" for key, shown in _listed(facts)]

@@ -125,21 +125,21 @@ def data_facts(ledger: Ledger, stage: AnyStage) -> dict[str, dict[str, Any]]:
                 "lengths": prepared["lengths"],
                 "cleaned": cleaned["cleaned"],
                 "personal": cleaned["personal"],
-                "notes": _notes(prepared, ledger.source(stage.name, source.label)),
+                "notes": _notes(prepared),
                 **cleaned["census"],
             }
     return found
 
 
-def _notes(prepared: Mapping[str, Any], folder: Path) -> list[str]:
+def _notes(prepared: Mapping[str, Any]) -> list[str]:
     """What was found of the evaluation, and what a selection kept, in a sentence each."""
     notes = []
     if found := prepared["contamination"]:
         notes.append(
-            f"Evaluation items found in it: {found['dirty']} of {found['items']} "
-            f"(contamination.json names them)"
+            f"Evaluation items and held-out records found in it: {found['dirty']} of "
+            f"{found['items']} (contamination.json names them)"
         )
-    if chosen := read_json(folder / "selection.json"):
+    if chosen := prepared["selection"]:
         before, after = chosen["before"], chosen["after"]
         notes.append(
             f"Selected by {chosen['method']}: {after['documents']} of {before['documents']} "
