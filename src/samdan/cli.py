@@ -128,15 +128,7 @@ def run(
     workers: Workers = 0,
 ) -> None:
     """Carries out a recipe. Running it again goes on; what is done is skipped."""
-    from samdan.run.loading import load_recipe
-
-    loaded = load_recipe(recipe, set_ or ())
-    folder = out or Path("runs") / loaded.name
-    with _terminal() as (say, progress):
-        from samdan.data.engine import Engine
-        from samdan.run.executor import execute
-
-        execute(loaded, folder, until, say, progress, engine=Engine(engine.value, workers))
+    folder = _carried_out(recipe, out, until, set_, (engine, workers))
     _summary(folder)
 
 
@@ -150,16 +142,7 @@ def prepare(
     workers: Workers = 0,
 ) -> None:
     """The data steps of a recipe alone, with a data card; `samdan run` goes on from there."""
-    from samdan.run.loading import load_recipe
-
-    loaded = load_recipe(recipe, set_ or ())
-    folder = out or Path("runs") / loaded.name
-    with _terminal() as (say, progress):
-        from samdan.data.engine import Engine
-        from samdan.run.executor import PREPARING, execute
-
-        chosen = Engine(engine.value, workers)
-        execute(loaded, folder, until, say, progress, engine=chosen, verbs=PREPARING)
+    folder = _carried_out(recipe, out, until, set_, (engine, workers), only_data=True)
     for card in sorted(folder.glob("*/data/README.md")):
         print(printable(card.read_text("utf-8")))
         print(card)
@@ -314,6 +297,30 @@ def schema() -> None:
     print(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
 
 
+def _carried_out(
+    recipe: Path,
+    out: Path | None,
+    until: str | None,
+    overrides: list[str] | None,
+    engine: tuple[Engines, int],
+    only_data: bool = False,
+) -> Path:
+    """Carries out a recipe, or only its data steps; returns the run's folder."""
+    from samdan.run.loading import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = out or Path("runs") / loaded.name
+    with _terminal() as (say, progress):
+        from samdan.data.engine import Engine
+        from samdan.run.executor import PREPARING, STEPS, execute
+
+        kind, workers = engine
+        verbs = PREPARING if only_data else STEPS.keys()
+        chosen = Engine(kind.value, workers)
+        execute(loaded, folder, until, say, progress, engine=chosen, verbs=verbs)
+    return folder
+
+
 def _summary(folder: Path) -> None:
     """What the report says, told once: the other processes may find it half written."""
     from samdan.report import summary
@@ -330,8 +337,10 @@ def _summary(folder: Path) -> None:
 def _quiet_libraries() -> None:
     """No progress bars or advice of the libraries inside our own output."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    hub_logging.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

@@ -18,7 +18,7 @@ from samdan.records import RecipeError
 from samdan.selecting import read_paths
 
 # Bumped when the same inputs lead to other results: old results are then made again.
-VERSION = 1
+VERSION = 2
 # Fields of a stage that change how it is watched, not what it computes.
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",

@@ -89,7 +89,7 @@ class HeldOut(Spec):
 
     share: Share = 0.02
     max_records: Count = 200
-    """So many of them are measured, evenly spread over the source."""
+    """So many of them are measured."""
 
 
 class Anneal(Spec):

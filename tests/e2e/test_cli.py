@@ -462,3 +462,16 @@ def test_bad_rows_below_the_limit_are_counted_and_put_aside(world: Path) -> None
         "61",
         "62",
     ]
+
+
+def test_check_and_plan_take_the_golden_recipe_without_network_or_gpu(root: Path) -> None:
+    golden = root / "recipes" / "golden-qwen2.5-7b.yaml"
+    checked = samdan("check", golden)
+    assert checked.code == 0, checked.err
+    assert checked.err == ""  # no library tells of its attempts
+    assert "unverified  base: Qwen/Qwen2.5-7B is on the Hub, which cannot be reached" in checked.out
+    assert "accepted, 6 not verified" in checked.out
+    planned = samdan("plan", golden)
+    assert planned.code == 0, planned.err
+    assert "model: 7.62B parameters" in planned.out
+    assert "unverified: stages.cpt.data.korean" in planned.out

@@ -24,6 +24,7 @@ def test_the_card_lists_what_there_is_and_leaves_out_what_is_unknown() -> None:
     lines = data_card("hanbit", "cpt", {"docs": FACTS}).splitlines()
     assert lines[0] == "# Data of hanbit, stage cpt"
     assert "| docs | target | 1,100 | 1,080 | 5 | 9,000 | 15 |" in lines
+    assert "the records that passed the filters" in "\n".join(lines)
     assert "- Dropped, by rule: duplicate 10, length 5" in lines
     assert "- Licences: MIT 90, unknown 10" in lines
     assert "- Letters, by script: hangul 90.0%, latin 10.0%" in lines

@@ -325,7 +325,7 @@ def prepare(folder: Path, stage: Stage, rows: Sequence[Any], seed: int = 0) -> d
     clean_source(stage, source, out / "clean")  # type: ignore[arg-type]
     find_copies({source.label: out / "clean"}, out / "copies", stage.dedup)
     cleaned = Cleaned(stage, source, out / "clean", out / "copies")
-    return prepare_source(cleaned, out, Preparation(tiny.chat(), seed))
+    return prepare_source(cleaned, out, Preparation(tiny.chat(), folder, seed))
 
 
 def texts(folder: Path) -> set[str]:

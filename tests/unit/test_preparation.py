@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny
 from samdan.cleaning import Cleaning, FrequentLines
 from samdan.data.clean import clean_source
+from samdan.data.contamination import ItemIndex
 from samdan.data.copies import find_copies
+from samdan.data.engine import Engine
+from samdan.data.overlaps import find
 from samdan.data.prepare import Guard, Preparation, prepare_source
 from samdan.data.protect import Cleaned, build_guard
 from samdan.lm.shards import Shard
@@ -46,6 +50,8 @@ def story(number: int) -> str:
 class World:
     """A stage over sources of given rows, taken through the steps of preparation."""
 
+    engine = Engine(workers=1)
+
     def __init__(self, folder: Path, stage: Stage, rows: Sequence[Sequence[Any]]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +81,10 @@ class World:
     def prepared(self, number: int = 0, guard: Guard | None = None) -> dict[str, Any]:
         cleaned = self.sources()[number]
         out = self.folder / cleaned.source.label
-        manifest = prepare_source(cleaned, out, Preparation(tiny.chat(), 0, guard))
+        tokenizer = self.folder / "tokenizer"
+        tiny.tokenizer().save_pretrained(tokenizer)
+        given = Preparation(tiny.chat(), tokenizer, 0, guard, self.engine)
+        manifest = prepare_source(cleaned, out, given)
         left_out = sum(manifest["records_dropped"].values())
         trained, held = manifest["records_trained"], manifest["records_heldout"]
         assert manifest["records_in"] == trained + held + left_out
@@ -236,13 +245,33 @@ def test_held_out_records_do_not_count_against_themselves(tmp_path: Path) -> Non
     assert manifest["records_heldout"] > 4
 
 
+def test_the_index_holds_what_is_measured_and_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    stage = tiny.cpt(heldout=HeldOut(share=0.5, max_records=5), max_length=512)
+    for count in (60, 200):
+        world = World(tmp_path / str(count), stage, [[story(n) for n in range(count)]])
+        folder = tmp_path / str(count) / "guard"
+        found = build_guard({}, world.sources(), 0, Decontaminate(), folder)
+        assert found["items"] == 10
+        world.prepared()
+        held = Shard(world.folder / "docs" / "heldout")
+        assert len(held) > 20
+        measured = np.argsort(held.positions)[:5].tolist()
+        texts = [tiny.chat().tokenizer.decode(held.record(n).tokens.tolist()) for n in measured]
+        index = ItemIndex.load(folder)
+        assert all(find(index, [[text]], Decontaminate()) for text in texts)
+
+
 # --- selection ------------------------------------------------------------------------------------
 
 
-def test_a_source_keeps_what_its_budget_allows_and_what_is_held_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_keeps_what_its_budget_allows_and_what_is_held_out(
+    tmp_path: Path, workers: int
+) -> None:
     source = tiny.source("docs", select=Random(share=0.25))
     stage = tiny.cpt(data=(source,), heldout=HeldOut(share=0.2))
     world = World(tmp_path, stage, [[story(n) for n in range(60)]])
+    world.engine = Engine(workers=workers)
     manifest = world.prepared()
     left_out = manifest["records_dropped"]["not_selected"]
     trainable = manifest["records_trained"] + left_out

@@ -196,9 +196,9 @@ def screen_task(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     fates, kept = Fates(folder / FATES), Part(folder / KEPT)
     records: list[Record] = []
     for record in read_part(Path(task["part"])):
-        screened = screen(record)
-        if isinstance(screened, Drop):
-            fates.add(screened, record)
+        screened, drop = screen(record)
+        if drop is not None:
+            fates.add(drop, screened)
         else:
             kept.add(screened)
             records.append(screened)
@@ -227,27 +227,27 @@ class Screen:
         self.cleaned: Counter[str] = self._wash.counts if self._wash else Counter()
         self.personal: Counter[str] = Counter()
 
-    def __call__(self, record: Record) -> Record | Drop:
-        """The record as it will be trained on, or why it will not be."""
+    def __call__(self, record: Record) -> tuple[Record, Drop | None]:
+        """The record with its personal data masked, whatever comes of it; and why it is dropped."""
         washed = self._wash(record) if self._wash else record
-        masked = washed if isinstance(washed, Drop) else self._masked(washed)
-        if not isinstance(masked, Document) or not self._filters:
-            return masked
+        masked, drop = self._masked(record if isinstance(washed, Drop) else washed)
+        if isinstance(washed, Drop):
+            return masked, washed
+        if drop is not None or not isinstance(masked, Document) or not self._filters:
+            return masked, drop
         view = view_of(masked.text, self._morphemes)
         drops = (accepts(masked, view) for accepts in self._filters)
-        return next((drop for drop in drops if drop), masked)
+        return masked, next((drop for drop in drops if drop), None)
 
-    def _masked(self, record: Record) -> Record | Drop:
-        """Every text of the record with personal data masked."""
+    def _masked(self, record: Record) -> tuple[Record, Drop | None]:
         if self._redact is None:
-            return record
+            return record, None
         found = [self._redact(text) for text in texts_of(record)]
         for redacted in found:
             self.personal.update(redacted.counts)
-        for redacted in found:
-            if redacted.dropped_because:
-                return Drop("personal_data", record.origin, redacted.dropped_because)
-        return with_texts(record, [redacted.text for redacted in found])
+        masked = with_texts(record, [redacted.text for redacted in found])
+        why = next((redacted.dropped_because for redacted in found if redacted.dropped_because), "")
+        return masked, Drop("personal_data", record.origin, why) if why else None
 
 
 def added(found: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:

@@ -71,21 +71,21 @@ def find_copies(cleaned: Mapping[str, Path], folder: Path, spec: Dedup | None) -
 
 def without_copies(
     records: Iterator[Record], folder: Path, label: str, spec: Dedup | None
-) -> Iterator[Record | Drop]:
-    """The source's records in order: kept, without repeated paragraphs, or dropped."""
+) -> Iterator[tuple[Record, Drop | None]]:
+    """The source's records in order, without repeated paragraphs; and why one is dropped."""
     fate = np.load(folder / f"{label}.npy", allow_pickle=False).tolist()
     with (folder / f"{label}.jsonl").open(encoding="utf-8") as told:
         for record, mine in zip(records, fate, strict=True):
             if mine == KEEP or spec is None:
-                yield record
+                yield record, None
                 continue
             line = json.loads(next(told))
             if mine == DROP:
-                yield Drop(line["reason"], record.origin, line["detail"])
+                yield record, Drop(line["reason"], record.origin, line["detail"])
             else:
                 assert isinstance(record, Document), "only documents have paragraphs"
                 text = paragraphs.without(record.text, np.asarray(line["first"]), spec)
-                yield Document(text, record.origin, record.meta)
+                yield Document(text, record.origin, record.meta), None
 
 
 def _decided(parts: Sequence[Path], spec: Dedup | None) -> tuple[Fate, Iterator[dict[str, Any]]]:

@@ -13,9 +13,11 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Any, Literal
 from samdan.records import EnvironmentFailure
 
 Work = Callable[[Mapping[str, Any], Path], dict[str, Any]]
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 FACTS = "facts.json"
 POLL_SECONDS = 0.2
 
@@ -121,15 +124,52 @@ def _in_processes(
             raise
 
 
+@contextmanager
+def mapping(
+    engine: Engine | None = None, poll: Callable[[], None] = lambda: None
+) -> Iterator[Map]:
+    """Gives a ``map`` over the local processes that keeps the order and a few items in flight.
+
+    For work whose pieces are too small, or too bound to each other, to be tasks with folders.
+    """
+    processes = (engine or Engine()).processes
+    if processes == 1:
+        yield map
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_begin_worker) as pool:
+
+        def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+            waiting: deque[Future[Any]] = deque()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * processes:
+                    poll()
+                    yield _result(waiting.popleft())
+            while waiting:
+                poll()
+                yield _result(waiting.popleft())
+
+        try:
+            yield apply
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
 def _raise_first(done: set[Future[None]]) -> None:
     for future in done:
-        try:
-            future.result()
-        except BrokenProcessPool:
-            raise EnvironmentFailure(
-                "a worker of the preparation was killed, probably for want of memory; run again "
-                "with fewer --workers (what is finished is kept)"
-            ) from None
+        _result(future)
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise EnvironmentFailure(
+            "a worker of the preparation was killed, probably for want of memory; run again "
+            "with fewer --workers (what is finished is kept)"
+        ) from None
 
 
 def _begin_worker() -> None:

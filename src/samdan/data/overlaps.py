@@ -142,13 +142,31 @@ def _search(
     worth = (found.share >= WORTH_SAYING * spec.threshold) | (
         found.text_share >= WORTH_SAYING * spec.text_threshold
     )
-    hits = []
-    for pair in np.flatnonzero(worth).tolist():
-        piece, unit, part = (int(x) for x in found.example[pair])
-        excerpt = units_of([numbered[piece][1]]).excerpt(unit, unit + index.lengths[part] - 1)
-        shares = float(found.share[pair]), float(found.text_share[pair])
-        hits.append(Hit(first + numbered[piece][0], part, *shares, excerpt))
-    return hits
+    pieces = [piece for _, piece in numbered]
+    chosen = np.flatnonzero(worth)
+    excerpts = _excerpts(index, pieces, found.example[chosen])
+    return [
+        Hit(
+            first + numbered[int(found.example[pair, 0])][0],
+            int(found.example[pair, 2]),
+            float(found.share[pair]),
+            float(found.text_share[pair]),
+            excerpt,
+        )
+        for pair, excerpt in zip(chosen.tolist(), excerpts, strict=True)
+    ]
+
+
+def _excerpts(index: ItemIndex, pieces: Sequence[str], examples: Int) -> list[str]:
+    """The n-grams at these places. ``examples`` [n, 3]: piece, unit of the piece, item."""
+    found = [""] * len(examples)
+    number, units = -1, units_of([])
+    for row in np.argsort(examples[:, 0], kind="stable").tolist():
+        piece, unit, part = (int(value) for value in examples[row])
+        if piece != number:
+            number, units = piece, units_of([pieces[piece]])
+        found[row] = units.excerpt(unit, unit + int(index.lengths[part]) - 1)
+    return found
 
 
 def _matches(index: ItemIndex, units: Units, done: int) -> Int:
@@ -190,8 +208,12 @@ def _overlaps(index: ItemIndex, matches: Int, owners: Int, sizes: Int) -> _Overl
     ends = np.minimum(place + length, index.sizes[part])
     pairs, covered = covered_units(pair[order], place[order], ends[order])
     text = piece * count + part
-    order = np.lexsort((unit, text))
-    texts, inside = covered_units(text[order], unit[order], (unit + length)[order])
+    # A place of the item counts once: a text is no excerpt because it repeats one phrase of it.
+    order = np.lexsort((unit, place, text))
+    again = (np.diff(text[order]) == 0) & (np.diff(place[order]) == 0)
+    once = np.delete(order, np.flatnonzero(again) + 1)
+    once = once[np.lexsort((unit[once], text[once]))]
+    texts, inside = covered_units(text[once], unit[once], (unit + length)[once])
     size, part_of = sizes[texts // count], texts % count
     # In a text of hardly more than one n-gram, a single one would cover everything.
     portion = np.where(size >= 2 * index.lengths[part_of], inside / size, 0.0)

@@ -28,7 +28,7 @@ from samdan.data.protect import (
     search_task,
     summary,
 )
-from samdan.data.store import Fates, clean_parts
+from samdan.data.store import Fates, clean_parts, position
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
@@ -55,6 +55,7 @@ class Preparation:
     """What preparing a source needs besides the source."""
 
     chat: ChatFormat
+    tokenizer: Path  # the folder that ``chat`` was loaded from, for other processes
     seed: int
     guard: Guard | None = None
     engine: Engine | None = None
@@ -69,7 +70,7 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
     """
     stage, chat = cleaned.stage, given.chat
     unwanted, contamination = _unwanted(cleaned, folder, given)
-    chosen = _chosen(cleaned, unwanted, folder, given)
+    chosen, selection = _chosen(cleaned, unwanted, folder, given)
     tokens: Counter[str] = Counter()
     train, held = ShardWriter(folder), ShardWriter(folder / "heldout")
     fates = Fates(folder / DROPPED)
@@ -82,8 +83,9 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
                 fates.add(Drop("over_max_length", record.origin, f"{len(encoded)} tokens"), record)
                 tokens["over_max_length"] += len(encoded)
             else:
-                apart = is_held(record, cleaned, given.seed)
-                (held if apart else train).add(encoded, _trained_bytes(record))
+                place = position(record, given.seed)
+                writer = held if place < stage.heldout.share else train
+                writer.add(encoded, _trained_bytes(record), place)
     before = json.loads((cleaned.clean / "manifest.json").read_text("utf-8"))
     left_out = fates.close()
     manifest = {
@@ -99,6 +101,7 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
         "tokens_dropped": dict(tokens),
         "lengths": length_histogram(train.lengths),
         "contamination": contamination,
+        "selection": selection,
         "notes": before["notes"],
         "sha256": hashlib.sha256((train.close() + held.close()).encode()).hexdigest(),
     }
@@ -133,29 +136,35 @@ def _unwanted(
 
 def _chosen(
     cleaned: Cleaned, unwanted: Mapping[int, Drop], folder: Path, given: Preparation
-) -> Sequence[str] | None:
-    """Per trainable document why it is not selected, empty for the selected; None: no spec."""
+) -> tuple[Sequence[str] | None, dict[str, Any]]:
+    """Per trainable document why it is not selected, empty for the selected; and the sizes.
+
+    None, and nothing, where the source asks for no selection.
+    """
     if cleaned.source.select is None:
-        return None
+        return None, {}
 
     def documents() -> Iterator[Document]:
-        for record in _sorted_out(cleaned, unwanted):
-            if isinstance(record, Document) and not is_held(record, cleaned, given.seed):
+        for record, drop in _sorted_out(cleaned, unwanted):
+            trained = drop is None and not is_held(record, cleaned, given.seed)
+            if trained and isinstance(record, Document):
                 yield record
 
     where = f"stages.{cleaned.stage.name}.data.{cleaned.source.label}.select"
     select = cleaned.source.select
-    return choose_documents(select, documents, given.chat, given.seed, where, folder, given.poll)
+    return choose_documents(
+        select, documents, given.tokenizer, given.seed, where, folder, given.engine, given.poll
+    )
 
 
-def _sorted_out(cleaned: Cleaned, unwanted: Mapping[int, Drop]) -> Iterator[Record | Drop]:
-    """All records in order; copies and what must not be trained on as drops."""
-    for number, record in enumerate(cleaned.records()):
+def _sorted_out(
+    cleaned: Cleaned, unwanted: Mapping[int, Drop]
+) -> Iterator[tuple[Record, Drop | None]]:
+    """All records in order; copies, and what must not be trained on, with the reason."""
+    for number, (record, copy) in enumerate(cleaned.records()):
         drop = unwanted.get(number)
-        if drop is None or isinstance(record, Drop):
-            yield record
-        else:
-            yield replace(drop, origin=record.origin)
+        found = replace(drop, origin=record.origin) if drop is not None and copy is None else copy
+        yield record, found
 
 
 def _kept(
@@ -167,9 +176,9 @@ def _kept(
 ) -> Iterator[Record]:
     """The records that are trained on or held out; the others are written down."""
     reasons = iter(chosen or ())
-    for record in _sorted_out(cleaned, unwanted):
-        if isinstance(record, Drop):
-            fates.add(record)
+    for record, drop in _sorted_out(cleaned, unwanted):
+        if drop is not None:
+            fates.add(drop, record)
             continue
         reason = ""
         if chosen is not None and not is_held(record, cleaned, seed):

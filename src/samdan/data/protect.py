@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ class Cleaned:
     clean: Path
     copies: Path
 
-    def records(self) -> Iterator[Record | Drop]:
-        """All records in order, copies as drops."""
+    def records(self) -> Iterator[tuple[Record, Drop | None]]:
+        """All records in order; copies with the reason why they are dropped."""
         parts = (read_part(part / KEPT) for part in clean_parts(self.clean))
         every = chain.from_iterable(parts)
         return without_copies(every, self.copies, self.source.label, self.stage.dedup)
@@ -91,13 +92,23 @@ def _heldout_items(sources: Iterable[Cleaned], seed: int, spec: Decontaminate) -
         if label in spec.ignore or label in done:
             continue
         done.add(label)  # stages that share a source hold the same records out
-        number = 0
-        for record in cleaned.records():
-            if isinstance(record, Drop):
-                continue
-            if is_held(record, cleaned, seed):
-                number += 1
-                yield _item(f"{label}:{number}", record)
+        for number, record in enumerate(_measured(cleaned, seed), 1):
+            yield _item(f"{label}:{number}", record)
+
+
+def _measured(cleaned: Cleaned, seed: int) -> list[Record]:
+    """The held-out records that may be measured: those of the smallest positions.
+
+    Twice as many as will be, since some may turn out too long for the stage. What is held out and
+    never measured need not be looked for, and so the index does not grow with the corpus.
+    """
+    held = (
+        record
+        for record, drop in cleaned.records()
+        if drop is None and is_held(record, cleaned, seed)
+    )
+    most = 2 * cleaned.stage.heldout.max_records
+    return nsmallest(most, held, key=lambda record: position(record, seed))
 
 
 def _item(name: str, record: Record) -> Item:

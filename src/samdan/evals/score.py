@@ -46,11 +46,13 @@ class Scored:
 
 
 def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subject) -> Scored:
-    """Up to ``most`` held-out documents, conversations or pairs of one source, evenly spread."""
+    """Up to ``most`` held-out documents, conversations or pairs of one source.
+
+    Those of the smallest position: a random choice that another source or stage makes alike, and
+    the one that ``protect`` knows.
+    """
     shard = Shard(folder)
-    chosen = np.linspace(
-        0, len(shard), min(most, len(shard)), endpoint=False, dtype=np.int64
-    ).tolist()
+    chosen = np.sort(np.argsort(shard.positions, kind="stable")[:most]).tolist()
     records = [shard.record(number) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)

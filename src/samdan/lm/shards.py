@@ -34,9 +34,13 @@ class ShardWriter:
         self._splits: list[tuple[int, int]] = []
         self._predicted: list[int] = []
         self._bytes: list[int] = []
+        self._positions: list[float] = []
 
-    def add(self, record: Encoded, num_bytes: int) -> None:
-        """``num_bytes``: UTF-8 bytes of the text that is trained, for bits per byte."""
+    def add(self, record: Encoded, num_bytes: int, position: float = 0.0) -> None:
+        """``num_bytes``: UTF-8 bytes of the text that is trained, for bits per byte.
+
+        ``position``: of a held-out record, the number in [0, 1) by which it was chosen.
+        """
         tokens, trained = record.tokens.tobytes(), record.trained.astype(np.uint8).tobytes()
         self._tokens.write(tokens)
         self._trained.write(trained)
@@ -46,6 +50,7 @@ class ShardWriter:
         self._splits.append((record.prefix, record.span))
         self._predicted.append(num_predictions(record))
         self._bytes.append(num_bytes)
+        self._positions.append(position)
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -65,6 +70,7 @@ class ShardWriter:
         np.save(self.folder / "splits.npy", table)
         np.save(self.folder / "predicted.npy", np.asarray(self._predicted, np.int64))
         np.save(self.folder / "bytes.npy", np.asarray(self._bytes, np.int64))
+        np.save(self.folder / "positions.npy", np.asarray(self._positions, np.float64))
         self._digest.update(offsets.tobytes())
         self._digest.update(table.tobytes())
         return self._digest.hexdigest()
@@ -78,6 +84,7 @@ class Shard:
         self.splits: Int = np.load(folder / "splits.npy", allow_pickle=False)
         self.predicted: Int = np.load(folder / "predicted.npy", allow_pickle=False)
         self.bytes: Int = np.load(folder / "bytes.npy", allow_pickle=False)
+        self.positions = np.load(folder / "positions.npy", allow_pickle=False)
         self._tokens = _map(folder / "tokens.bin", np.uint32)
         self._trained = _map(folder / "trained.bin", np.uint8)
 

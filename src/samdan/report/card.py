@@ -9,12 +9,18 @@ from typing import Any
 
 from samdan.report.evidence import stage_heading
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
-from samdan.report.numbers import DASH, mapping, number, whole
+from samdan.report.numbers import DASH, mapping, number, sequence, whole
 from samdan.report.reading import Report, stages
 from samdan.report.table import Cell, column, table
 from samdan.report.words import WORDS, say
 
 RECORDS = ("records_in", "trained", "heldout", "tokens")
+# The lists are counted at different steps of preparation.
+COUNTED = (
+    "Licences, letters and years are of the records that passed the filters, also those that "
+    "are held out or dropped later; cleaning and personal data of all that were read; lengths of "
+    "what is trained on."
+)
 MOST = 6  # values of a list that are shown; the rest is added up
 LEAST = 0.0005  # a share that would be shown as 0.0%
 # What a card lists besides records; ``WORDS`` holds a heading for each.
@@ -30,12 +36,11 @@ def markdown(name: str, stage: str, sources: Mapping[str, Mapping[str, Any]]) ->
         counts = (whole(number(facts.get(key)) or 0) for key in RECORDS)
         lost = whole(sum(_numbers(facts.get("dropped")).values()))
         lines.append(f"| {label} | {facts.get('role', '')} | {' | '.join(counts)} | {lost} |")
-    lines += ["", "Records in = trained on + held out + dropped, for every source."]
+    lines += ["", "Records in = trained on + held out + dropped, for every source.", "", COUNTED]
     for label, facts in sources.items():
         lines += ["", f"## {label}", ""]
         lines += [f"- {WORDS[f'card.{key}'][0]} {shown}" for key, shown in _listed(facts)]
-        if note := facts.get("selection"):
-            lines += ["", str(note).rstrip()]
+        lines += [f"- {note}" for note in sequence(facts.get("notes"))]
     return "\n".join(lines) + "\n"
 
 
@@ -67,11 +72,12 @@ def _row(label: str, facts: Mapping[str, Any]) -> list[Html | Cell]:
         tag("div", tag("b", say(f"card.{key}")), text(f" {shown}"), cls="small")
         for key, shown in _listed(facts)
     ]
+    notes = (tag("div", text(note), cls="small") for note in sequence(facts.get("notes")))
     return [
         tag("bdi", text(label)),
         *(_count(facts, key) for key in RECORDS),
         figure(whole(sum(_numbers(facts.get("dropped")).values()))),
-        join(made),
+        join((*made, *notes)),
     ]
 
 

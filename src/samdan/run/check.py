@@ -25,6 +25,7 @@ from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
 
 LOOKED_AT = 300
+HUB_SECONDS = 10.0
 TOKENIZER_SAMPLE = 100  # documents of each source, for a tokenizer that is yet to be trained
 SHOWN = 2
 
@@ -91,7 +92,7 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
 
 def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatFormat | None:
     try:
-        chat = ChatFormat(load_tokenizer(path, revision))
+        chat = ChatFormat(load_tokenizer(*_at_hand(path, revision)))
     except (OSError, ValueError, DataError):
         found.unverified.append(
             f"base: {path} is on the Hub, which cannot be reached from here; its tokenizer, chat "
@@ -100,6 +101,23 @@ def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatForm
         return None
     found.fine.append(f"base.tokenizer: {path}, {len(chat.tokenizer)} tokens")
     return chat
+
+
+def _at_hand(path: str, revision: str | None) -> tuple[str, str | None]:
+    """The Hub's model, or its copy in the local cache where the Hub does not answer.
+
+    Asked once: the libraries would try again for a minute. Raises OSError without either.
+    """
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    try:
+        HfApi().model_info(path, revision=revision, timeout=HUB_SECONDS)
+    except (errors.HTTPError, OSError) as error:
+        cached = try_to_load_from_cache(path, "tokenizer_config.json", revision=revision)
+        if not isinstance(cached, str):
+            raise OSError(f"{path}: the Hub does not answer: {error}") from None
+        return str(Path(cached).parent), None
+    return path, revision
 
 
 def _texts(recipe: Recipe) -> Iterator[str]:

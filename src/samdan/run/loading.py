@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def resolve(path: str, folder: Path, could_be_hub: bool = False) -> str:
     """An absolute path; a name such as ``Qwen/Qwen2.5-7B`` that is no local folder stays as is."""
-    local = folder / Path(path).expanduser()
+    local = Path(os.path.normpath(folder / Path(path).expanduser()))
     if could_be_hub and _HUB_ID.match(path) and not local.exists():
         return path
     return str(local)

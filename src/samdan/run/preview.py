@@ -1,16 +1,17 @@
 """`samdan preview`: a sample of every source as it would be prepared, for a person to read.
 
-The first rows are read, cleaned, masked and filtered exactly as a run does it; copies,
-contamination and selection need the whole corpus and are left to the run.
+The first rows are read, cleaned, masked and filtered exactly as a run does it; what needs the whole
+corpus (frequent lines, copies, evaluation items, selection) is left to the run.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from samdan.data.clean import Screen, Wash
@@ -19,14 +20,20 @@ from samdan.data.store import texts_of
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.model import load_chat
-from samdan.recipe import AnyStage, Recipe, Source
-from samdan.records import Document, Drop, Record
+from samdan.recipe import AnyStage, ExistingBase, Recipe, Source
+from samdan.records import Conversation, Document, Drop, Message, Origin, PreferencePair, Record
 
 LOOKED_AT = 500
 EXCERPT = 300
 MASK = re.compile("⟨[^⟨⟩]{1,20}⟩")
 AROUND = 40
-LABELLED = 160  # tokens of a record whose loss mask is shown
+MASKS = 3  # of one record that are shown
+LABELLED = 160  # tokens of a part of a record whose loss mask is shown
+MARGIN = "  | "  # before every line that was written by the data
+WHOLE = (
+    "Looked at rows one by one. What needs the whole corpus comes with `samdan prepare`: frequent "
+    "lines, copies, evaluation items, selection."
+)
 
 
 @dataclass
@@ -36,7 +43,7 @@ class Look:
     where: str
     rows: int = 0
     kept: list[Record] = field(default_factory=list)
-    dropped: list[tuple[Drop, str]] = field(default_factory=list)  # with an excerpt
+    dropped: list[tuple[Drop, Record | None]] = field(default_factory=list)  # masked as well
     cleaned: Counter[str] = field(default_factory=Counter)
     personal: Counter[str] = field(default_factory=Counter)
 
@@ -48,10 +55,12 @@ def look(stage: AnyStage, source: Source) -> Look:
     for record in islice(records(stage.kind, source), LOOKED_AT):
         found.rows += 1
         washed = record if isinstance(record, Drop) else wash(record)
-        screened = washed if isinstance(washed, Drop) else screen(washed)
-        if isinstance(screened, Drop):
-            said = "" if isinstance(record, Drop) else _excerpt(record)
-            found.dropped.append((screened, said))
+        if isinstance(washed, Drop):
+            found.dropped.append((washed, None))
+            continue
+        screened, drop = screen(washed)
+        if drop is not None:
+            found.dropped.append((drop, screened))
         else:
             found.kept.append(screened)
     found.cleaned = wash.counts
@@ -61,81 +70,145 @@ def look(stage: AnyStage, source: Source) -> Look:
 
 def shown(recipe: Recipe, chat: ChatFormat | None, samples: int, only: str | None) -> Iterator[str]:
     """The preview as lines of text. ``only``: one stage. ``chat``: None shows no loss masks."""
+    if chat is None:
+        yield "The tokenizer is not on this machine yet: texts are shown without what is trained."
+    else:
+        yield "What is trained stands between ⟦ and ⟧."
+    yield ""
     for stage, source in recipe.sources():
         if only is None or stage.name == only:
-            yield from _lines(look(stage, source), stage, chat, samples)
+            yield from _lines(look(stage, source), chat, samples)
             yield ""
+    yield WHOLE
 
 
 def tokenizer_of(recipe: Recipe) -> ChatFormat | None:
     """The tokenizer, where it lies on this machine: a preview needs no network."""
-    spec = recipe.base.tokenizer
-    named = spec.path if spec is not None else None
-    path = named or getattr(recipe.base, "path", None)
-    if path is None or not Path(path).is_dir() or (spec is not None and spec.vocab_size):
-        return None
-    return load_chat(path)
+    base, spec = recipe.base, recipe.base.tokenizer
+    path = spec.path if spec is not None else None
+    if spec is None and isinstance(base, ExistingBase):
+        path = base.path
+    return load_chat(path) if path is not None and Path(path).is_dir() else None
 
 
-def _lines(found: Look, stage: AnyStage, chat: ChatFormat | None, samples: int) -> Iterator[str]:
-    yield f"== {found.where}: the first {found.rows} rows, {len(found.kept)} kept"
-    reasons = Counter(drop.reason for drop, _ in found.dropped)
-    for name, counts in (
-        ("dropped", reasons),
-        ("cleaned", found.cleaned),
-        ("personal data masked", found.personal),
-    ):
-        if counts:
-            yield f"{name}: " + ", ".join(f"{key} {n}" for key, n in counts.most_common())
+def _lines(found: Look, chat: ChatFormat | None, samples: int) -> Iterator[str]:
+    rows = f"the first {found.rows}" if found.rows == LOOKED_AT else f"{found.rows}"
+    yield f"== {found.where}: {len(found.kept)} of {rows} rows kept"
+    yield from _counts(found)
     for record in _spread(found.kept, samples):
-        yield f"-- kept: {record.origin}"
-        yield _labelled(record, chat) if chat else _excerpt(record)
+        yield f"-- kept: {_where(record.origin)}"
+        yield from _record(record, chat)
         yield from _masks(record)
-    for drop, said in _by_reason(found.dropped, samples):
-        yield f"-- dropped by {drop.reason}: {drop.detail or 'no more to say'} ({drop.origin})"
-        if said:
-            yield said
+    for drop, text in _by_reason(found.dropped, samples):
+        why = drop.detail.removeprefix(f"{drop.reason} ")
+        yield f"-- dropped: {drop.reason}{why and ' ' + why}: {_where(drop.origin)}"
+        if text is not None:
+            yield from _record(text, None)
+
+
+def _counts(found: Look) -> Iterator[str]:
+    """What was dropped, changed and masked, one below the other."""
+    reasons = Counter(drop.reason for drop, _ in found.dropped)
+    lists: Mapping[str, Counter[str]] = {
+        "dropped": reasons, "cleaned": found.cleaned, "masked": found.personal
+    }  # fmt: skip
+    for name, counts in lists.items():
+        if counts:
+            yield f"   {name:8} " + ", ".join(f"{key} {n:,}" for key, n in counts.most_common())
 
 
 def _spread(kept: Sequence[Record], samples: int) -> list[Record]:
-    """Evenly spread; records with masked personal data first, since masks are to be looked at."""
-    masked = [record for record in kept if any(MASK.search(text) for text in texts_of(record))]
-    chosen = masked[: (samples + 1) // 2]
-    rest = [record for record in kept if record not in chosen]
-    step = max(1, len(rest) // max(1, samples - len(chosen)))
-    return [*chosen, *rest[::step]][:samples]
+    """Evenly spread, in order; half of them with masks where there are some: they need eyes."""
+    masked: list[int] = []
+    plain: list[int] = []
+    for number, record in enumerate(kept):
+        has_mask = any(MASK.search(text) for text in texts_of(record))
+        (masked if has_mask else plain).append(number)
+    chosen = _evenly(masked, max((samples + 1) // 2, samples - len(plain)))
+    chosen += _evenly(plain, samples - len(chosen))
+    return [kept[number] for number in sorted(chosen)]
 
 
-def _by_reason(dropped: Sequence[tuple[Drop, str]], samples: int) -> list[tuple[Drop, str]]:
+def _evenly(numbers: Sequence[int], count: int) -> list[int]:
+    """``count`` of them, each from the middle of as many equal parts."""
+    count = min(count, len(numbers))
+    return [numbers[(2 * part + 1) * len(numbers) // (2 * count)] for part in range(count)]
+
+
+def _by_reason(
+    dropped: Sequence[tuple[Drop, Record | None]], samples: int
+) -> list[tuple[Drop, Record | None]]:
     """Some of every reason."""
     taken: Counter[str] = Counter()
-    shown_drops = []
-    for drop, said in dropped:
+    some = []
+    for drop, record in dropped:
         if taken[drop.reason] < samples:
             taken[drop.reason] += 1
-            shown_drops.append((drop, said))
-    return sorted(shown_drops, key=lambda pair: pair[0].reason)
+            some.append((drop, record))
+    return sorted(some, key=lambda pair: pair[0].reason)
 
 
-def _labelled(record: Record, chat: ChatFormat) -> str:
-    """The record as tokens, what is trained between ⟦ and ⟧."""
+def _record(record: Record, chat: ChatFormat | None) -> Iterator[str]:
+    """The record line by line: as tokens with what is trained, or as it stands in the data."""
+    parts = _labelled(record, chat) if chat is not None else _plain(record)
+    for title, text in parts:
+        if title:
+            yield f"  {title}:"
+        yield from (f"{MARGIN}{line}".rstrip() for line in text.strip("\n").split("\n"))
+
+
+def _plain(record: Record) -> Iterator[tuple[str, str]]:
+    """Title and text of each part: roles of a dialogue, answers of a pair; a document has none."""
+    if isinstance(record, Document):
+        yield "", _excerpt(record.text)
+    elif isinstance(record, Conversation):
+        yield from ((message.role, _excerpt(message.content)) for message in record.messages)
+    else:
+        yield from ((f"prompt, {m.role}", _excerpt(m.content)) for m in record.prompt)
+        yield "chosen", _excerpt(_said(record.chosen))
+        yield "rejected", _excerpt(_said(record.rejected))
+
+
+def _labelled(record: Record, chat: ChatFormat) -> Iterator[tuple[str, str]]:
+    """The same as tokens, template and all, what is trained between ⟦ and ⟧."""
     if isinstance(record, Document):
         encoded: Encoded | Drop = chat.documents([record.text[:20_000]])[0]
     else:
         encoded = chat.encode(record)
     if isinstance(encoded, Drop):
-        return f"cannot be rendered: {encoded.detail}"
-    return show_labels(encoded, chat.tokenizer, LABELLED)
+        yield "", f"cannot be rendered: {encoded.detail}"
+        return
+    parts = {"": (0, len(encoded))}
+    if isinstance(record, PreferencePair):
+        ends = (0, encoded.prefix, encoded.span, len(encoded))
+        parts = dict(zip(("prompt", "chosen", "rejected"), pairwise(ends), strict=True))
+    for title, (start, end) in parts.items():
+        part = Encoded(encoded.tokens[start:end], encoded.trained[start:end])
+        yield title, show_labels(part, chat.tokenizer, LABELLED)
 
 
 def _masks(record: Record) -> Iterator[str]:
     """What stands around the masks of personal data."""
     text = "\n".join(texts_of(record))
-    for found in islice(MASK.finditer(text), 3):
-        around = text[max(0, found.start() - AROUND) : found.end() + AROUND]
-        yield "   masked: … " + " ".join(around.split()) + " …"
+    found = list(MASK.finditer(text))
+    for mask in found[:MASKS]:
+        around = text[max(0, mask.start() - AROUND) : mask.end() + AROUND]
+        yield "  masked: … " + " ".join(around.split()) + " …"
+    if len(found) > MASKS:
+        yield f"  masked: {len(found) - MASKS:,} more"
 
 
-def _excerpt(record: Record) -> str:
-    text = "\n".join(texts_of(record))
-    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} … (+{len(text) - EXCERPT:,})"
+def _where(origin: Origin) -> str:
+    """The place, short: seen from here where it lies below, and without detours."""
+    path = os.path.normpath(origin.path)
+    here = os.path.relpath(path) if os.path.isabs(path) else path
+    return str(Origin(path if here.startswith("..") else here, origin.line))
+
+
+def _said(messages: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in messages)
+
+
+def _excerpt(text: str) -> str:
+    left = len(text) - EXCERPT
+    return text if left <= 0 else f"{text[:EXCERPT]} … ({left:,} more characters)"

@@ -125,9 +125,27 @@ def data_facts(ledger: Ledger, stage: AnyStage) -> dict[str, dict[str, Any]]:
                 "lengths": prepared["lengths"],
                 "cleaned": cleaned["cleaned"],
                 "personal": cleaned["personal"],
+                "notes": _notes(prepared),
                 **cleaned["census"],
             }
     return found
+
+
+def _notes(prepared: Mapping[str, Any]) -> list[str]:
+    """What was found of the evaluation, and what a selection kept, in a sentence each."""
+    notes = []
+    if found := prepared["contamination"]:
+        notes.append(
+            f"Evaluation items and held-out records found in it: {found['dirty']} of "
+            f"{found['items']} (contamination.json names them)"
+        )
+    if chosen := prepared["selection"]:
+        before, after = chosen["before"], chosen["after"]
+        notes.append(
+            f"Selected by {chosen['method']}: {after['documents']} of {before['documents']} "
+            f"documents, {after['tokens']} of {before['tokens']} tokens (selection.md)"
+        )
+    return notes
 
 
 def _status(trained: Done | None, gate: Mapping[str, Any], rows: list[Any], is_base: bool) -> str:

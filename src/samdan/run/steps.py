@@ -122,7 +122,9 @@ def prepare(run: Run, step: Step) -> Result:
     _keep_what_belongs(run, step, folder / "search")
     chat, spec = run.chat(), run.recipe.decontaminate
     guard = Guard(run.ledger.guard(), spec) if spec else None
-    given = Preparation(chat, run.recipe.seed, guard, run.engine, run.signals.poll)
+    given = Preparation(
+        chat, run.ledger.tokenizer(), run.recipe.seed, guard, run.engine, run.signals.poll
+    )
     manifest = prepare_source(_cleaned(run, stage, source), folder, given)
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     counts = ("records_in", "records_trained", "records_heldout", "records_dropped")
