@@ -33,6 +33,9 @@ from benchmarks.watch import ROOT, machine, middle, watched
 
 SEED = 7
 VERBS = ("clean", "copies", "protect", "prepare", "mix")
+# Each side of the comparison: our part of 4 MB cannot be shared by two, and a second worker of
+# theirs would load a second analyser, which is no part of what a megabyte takes.
+PEER_WORKERS = 1
 COPIES = 0.05  # of the documents that both programs look for copies in
 VOCABULARY = 8000  # of the tokenizer that is trained where no real one is at hand
 Row = dict[str, Any]
@@ -121,15 +124,15 @@ def memory_ratio(first: Row, last: Row) -> dict[str, float]:
 # --- next to datatrove ----------------------------------------------------------------------------
 
 
-def measure_peer(texts: Sequence[str], size: float, rounds: int, workers: int) -> dict[str, Any]:
+def measure_peer(texts: Sequence[str], size: float, rounds: int) -> dict[str, Any]:
     """Both programs in turn; what both keep is compared before their times are."""
     plain = map(without_trailing_space, sized(texts, int(size * 1e6), SEED + 1))
     chosen = with_copies(list(plain), COPIES, SEED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_parquet(chosen, folder / "texts", 2 * workers)
+        write_parquet(chosen, folder / "texts", PEER_WORKERS)
         found = {
-            job: _compared(job, folder, rounds, workers) for job in ("filters", "dedup")
+            job: _compared(job, folder, rounds) for job in ("filters", "dedup")
         }
     planted = [identity(text) for text in chosen]
     megabytes = sum(len(text.encode()) for text in chosen) / 1e6
@@ -137,12 +140,12 @@ def measure_peer(texts: Sequence[str], size: float, rounds: int, workers: int) -
     return about | found
 
 
-def _compared(job: str, folder: Path, rounds: int, workers: int) -> dict[str, Any]:
+def _compared(job: str, folder: Path, rounds: int) -> dict[str, Any]:
     took: dict[str, list[Mapping[str, Any]]] = {"samdan": [], "datatrove": []}
     for _ in range(rounds):
         for side, rows in took.items():
             out = folder / f"{side}-{job}"
-            arguments = side, job, str(folder / "texts"), str(out), str(workers)
+            arguments = side, job, str(folder / "texts"), str(out), str(PEER_WORKERS)
             seen = watched("benchmarks.prepare_peer", *arguments)
             rows.append(seen.said | {"peak_mb": seen.peak_mb})
             shutil.rmtree(out)
@@ -150,6 +153,9 @@ def _compared(job: str, folder: Path, rounds: int, workers: int) -> dict[str, An
     found: dict[str, Any] = {
         "kept": {name: len(ids) for name, ids in kept.items()},
         "differ": len(set(kept["samdan"]) ^ set(kept["datatrove"])),
+    }
+    found["cpu_rounds"] = {
+        name: [round(row["cpu_seconds"], 2) for row in rows] for name, rows in took.items()
     }
     for measure in ("seconds", "cpu_seconds", "peak_mb"):
         found[measure] = {
@@ -183,7 +189,7 @@ def measured(
     with tempfile.TemporaryDirectory() as temporary:
         tokenizer = tokenizer_in(data, texts, Path(temporary))
         rows = [measure_steps(texts, tokenizer, size, workers) for size in scale.sizes]
-    peer = measure_peer(texts, scale.peer, scale.rounds, workers) if next_to_datatrove else {}
+    peer = measure_peer(texts, scale.peer, scale.rounds) if next_to_datatrove else {}
     first, last = rows[0], rows[-1]
     return {
         "mb_per_s_per_core": speeds(last, workers),
@@ -210,7 +216,7 @@ def measured(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 4 minutes on two quiet cores")
+    parser.add_argument("--quick", action="store_true", help="10 and 40 MB")
     parser.add_argument("--data", type=Path, default=shared_data(ROOT), help="real data")
     parser.add_argument("--sizes", type=float, nargs="+", help="megabytes, ascending")
     parser.add_argument("--peer", type=float, help="megabytes for the comparison; 0: none")
