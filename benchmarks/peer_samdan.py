@@ -13,7 +13,6 @@ from samdan.data.protect import Cleaned
 from samdan.data.store import KEPT, clean_parts, read_part, texts_of
 from samdan.filters import Preset
 from samdan.recipe import CptStage, Source
-from samdan.records import Drop
 from samdan.removing import Dedup
 
 # datatrove has no filter of languages without a model from the network.
@@ -31,8 +30,8 @@ def dedup(texts: Path, out: Path, workers: int) -> None:
     find_copies({stage.data[0].label: out / "clean"}, out / "copies", DEDUP)
     cleaned = Cleaned(stage, stage.data[0], out / "clean", out / "copies")
     with (out / "unique.jsonl").open("w", encoding="utf-8") as opened:
-        for record in cleaned.records():
-            if not isinstance(record, Drop):
+        for record, drop in cleaned.records():
+            if drop is None:
                 line = json.dumps({"text": texts_of(record)[0]}, ensure_ascii=False)
                 opened.write(line + "\n")
 
