@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samdan.data.views import needs_morphemes, require_libraries, view_of
-from samdan.filters import PRESETS, DocumentFilter, Preset, WordFilter
+from samdan.filters import PRESETS, Filter, Preset, WordFilter
 from samdan.records import Document, Origin
 
 SAMPLED = 500
@@ -31,7 +31,7 @@ def documents(path: Path) -> list[Document]:
     return sorted(found, key=lambda d: hashlib.sha256(d.text.encode()).digest())[:SAMPLED]
 
 
-def by_white_space(filters: Sequence[DocumentFilter]) -> list[DocumentFilter]:
+def by_white_space(filters: Sequence[Filter]) -> list[Filter]:
     """The same filters on words that white space separates: what the analyser costs."""
     return [
         one.model_copy(update={"unit": "word"}) if isinstance(one, WordFilter) else one
@@ -39,7 +39,7 @@ def by_white_space(filters: Sequence[DocumentFilter]) -> list[DocumentFilter]:
     ]
 
 
-def measured(documents: Sequence[Document], filters: Sequence[DocumentFilter]) -> str:
+def measured(documents: Sequence[Document], filters: Sequence[Filter]) -> str:
     morphemes = needs_morphemes(filters)
     reasons: Counter[str] = Counter()
     started = time.process_time()

@@ -65,7 +65,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     """Measures what the command line asks for, prints it, and returns it."""
     args = _parser().parse_args(given)
     work = make_work(args)
-    result = {"ours": measure(args, work)}
+    result: dict[str, Any] = {"ours": measure(args, work)}
     if args.peer:
         from benchmarks.gpu_trl import measure_trl
 
@@ -128,7 +128,8 @@ def make_work(args: argparse.Namespace) -> Work:
 def training_data(folder: Path, work: Work) -> TrainingData:
     """The units as a shard and an index over it, as prepared data lies on disk."""
     writer = ShardWriter(folder)
-    rows, unit_offsets, unit_tokens = [], [0], []
+    rows: list[tuple[int, int, int, int]] = []
+    unit_offsets, unit_tokens = [0], []
     for unit in work.units:
         for record in unit:
             rows.append((0, len(rows), 0, len(record)))

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from samdan.demo.korean import fill
 
 import samdan
 from samdan.data.selection.markdown import rendered
@@ -35,6 +34,7 @@ from samdan.demo.chat import ASK
 from samdan.demo.documents import company_documents, general_documents
 from samdan.demo.world import World, knowledge_records, make_world
 from samdan.evals.stats import compare
+from samdan.hangul import fill
 from samdan.lm.model import load_chat
 from samdan.records import Document, EvalResult, Origin
 from samdan.selecting import Select
@@ -229,12 +229,14 @@ def method(folder: Path, arm: str, model: Path) -> dict[str, Any]:
 def recipe(
     folder: Path, seed: int, name: str, base: dict[str, Any], file: str, **fields: Any
 ) -> samdan.recipe.Recipe:
-    stage = {"name": "cpt", "data": [{"path": file, "name": "corpus"}], "gates": []}
+    # No text is in two files, and choosing is what is compared: nothing else leaves a text out.
+    stage = {"name": "cpt", "data": [{"path": file, "name": "corpus"}], "gates": [], "dedup": None}
     made = {
         "samdan": 1,
         "name": name,
         "seed": seed,
         "base": base,
+        "decontaminate": None,
         "stages": [stage | TRAIN | {"learning_rate": 1.5e-3, "min_lr_ratio": 0.0} | fields],
         "evaluate": [
             {"kind": "bpb", "name": "target", "path": "target.jsonl"},
