@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from samdan.cli import app
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.records import DataError, RecipeError
 from samdan.run.api import load_tasks
@@ -48,3 +50,9 @@ def test_a_base_that_is_not_there_is_wrong_input_and_named(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"there is no folder .*nobase") as caught:
         load_tokenizer(str(tmp_path / "nobase"))
     assert caught.value.exit_code == 1
+
+
+def test_an_answer_of_less_than_one_token_is_wrong_usage() -> None:
+    found = CliRunner().invoke(app, ["chat", "nowhere", "--max-new-tokens", "-3"])
+    assert found.exit_code == 2
+    assert "--max-new-tokens" in found.output
