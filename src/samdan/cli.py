@@ -269,7 +269,9 @@ def chat(
     models: Annotated[
         list[str], typer.Argument(help="One or more model folders.", show_default=False)
     ],
-    max_new_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 256,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Length of an answer at most.")
+    ] = 256,
 ) -> None:
     """Asks one or several models the same question; answers stand one below the other."""
     _quiet_libraries()

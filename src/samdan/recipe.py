@@ -44,7 +44,11 @@ __all__ = [
 
 # Keys whose ``path`` may be a Hub id.
 MODELS = frozenset({"base", "tokenizer", "embedding", "surrogate"})
-RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
+# Files and folders of the run directory, and of a stage's data folder.
+RESERVED_NAMES = frozenset([
+    "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
+])  # fmt: skip
+RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
 TAGS = KINDS | frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
     "at_least", "at_most", "bpb",
@@ -115,6 +119,8 @@ class ScratchTraining(CptStage):
 
     @model_validator(mode="after")
     def _checks(self) -> ScratchTraining:
+        if self.data:
+            raise ValueError("'data' of a base from scratch stands in base.data, not in base.train")
         return self
 
 
@@ -193,12 +199,28 @@ class Recipe(Spec):
                     f"two different sources are called '{source.label}' (the second in stage "
                     f"'{stage.name}'); held-out sets need names of their own: set 'name'"
                 )
+            if source.label in RESERVED_SOURCES:
+                raise ValueError(
+                    f"a source cannot be called '{source.label}'; that name is the run's own"
+                )
         self._ignored(places)
         tasks = [task.name for task in self.evaluate]
         for name in tasks:
             if tasks.count(name) > 1 or name in places:
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
+        self._measured([*places, *tasks])
         return self
+
+    def _measured(self, known: Sequence[str]) -> None:
+        """A gate on what nobody measures fails, and would do so only after the stage is trained."""
+        for stage in self.all_stages():
+            for gate in stage.gates or ():
+                name = gate.metric.partition("/")[0]
+                if name not in known:
+                    raise ValueError(
+                        f"stage '{stage.name}' has a gate on '{gate.metric}', but no source or "
+                        f"task is called '{name}'; there are: {', '.join(known)}"
+                    )
 
     def _ignored(self, sources: Mapping[str, Any]) -> None:
         known = [*sources, *(task.name for task in self.evaluate)]

@@ -275,7 +275,8 @@ def _judge(
     torn = sum(bad.get(reason, 0) for reason in UNKNOWN_LOSS)
     if torn:
         raise DataError(
-            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}"
+            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}. See "
+            f"{folder / QUARANTINE}; replace these files or move them out of the source."
         )
     share = sum(bad.values()) / total if total else 0.0
     if share > stage.max_bad_rows:
