@@ -26,9 +26,11 @@ class Shape:
     tied: bool
 
 
-# Qwen2.5's own, from its model cards' configurations; ``tiny`` only tries the code.
+# Qwen2.5's own, from its model cards' configurations; ``135m`` has the sizes of SmolLM-135M;
+# ``tiny`` only tries the code.
 SHAPES = {
     "tiny": Shape(64, 3, 4, 2, 160, 512, True),
+    "135m": Shape(576, 30, 9, 3, 1536, 49_152, True),
     "0.5b": Shape(896, 24, 14, 2, 4864, 151_936, True),
     "1.5b": Shape(1536, 28, 12, 2, 8960, 151_936, True),
     "7b": Shape(3584, 28, 28, 4, 18_944, 152_064, False),
