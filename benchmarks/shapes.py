@@ -63,6 +63,14 @@ def build(
         return Qwen2ForCausalLM(config).to(dtype)
 
 
+def parameters(shape: Shape) -> int:
+    """The matrices of the layers, the embeddings, and a head of its own if untied; no vectors."""
+    width = shape.hidden // shape.heads
+    attention = 2 * shape.hidden * width * (shape.heads + shape.key_heads)
+    layer = attention + 3 * shape.hidden * shape.mlp
+    return shape.layers * layer + shape.vocab * shape.hidden * (1 if shape.tied else 2)
+
+
 # --- records --------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.corpus import shared_data
-from benchmarks.shapes import SHAPES, model_flops
+from benchmarks.shapes import SHAPES, model_flops, parameters
 from benchmarks.train_figures import Load, Step, compared, side_figures
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
@@ -64,10 +64,13 @@ def measure(
             "plain": replace(plain, program="plain"),
         }
         if alone is None:
-            needed = len(sides) * STATE_BYTES * parameters(scale.shape) + WORKING_BYTES
+            needed = len(sides) * STATE_BYTES * parameters(shape) + WORKING_BYTES
             alone = needed > available
         agreement = Agreement(bf16)
-        rounds = _rounds(sides, work, Path(folder), alone, agreement, scale.budget_s, started)
+        failed: dict[str, str] = {}
+        rounds = _rounds(
+            sides, work, Path(folder), agreement, scale.budget_s, started, alone, failed
+        )
     peak = max(peak, matmul_peak(torch.bfloat16 if bf16 else torch.float32))
     steps, peaks, backbone = gathered(rounds)
     count = len(steps["samdan"])
@@ -77,6 +80,7 @@ def measure(
         "matmul_peak_gflops": round(peak / 1e9, 1),
         "flags": {name: spec.options for name, spec in sides.items() if spec.program == "trl"},
         "tried": tried,
+        "left_out": failed,
         "loss_differences": agreement.largest(),
         "records": {
             "texts": work.texts,
@@ -94,8 +98,8 @@ def measure(
 
 
 def _rounds(
-    sides: dict[str, Spec], work: Workload, folder: Path, alone: bool, agreement: Agreement,
-    budget_s: float | None, started: float,
+    sides: dict[str, Spec], work: Workload, folder: Path, agreement: Agreement,
+    budget_s: float | None, started: float, alone: bool, failed: dict[str, str],
 ) -> list[tuple[list[int], dict[str, Trace]]]:  # fmt: skip
     """Per round the tokens of its steps, and each side's trace."""
 
@@ -112,7 +116,10 @@ def _rounds(
         specs = {
             name: replace(spec, work=str(place), steps=part.steps) for name, spec in sides.items()
         }
-        traces = run_alone(specs, agreement) if alone else run_round(specs, agreement, enough)
+        if alone:
+            traces = run_alone(specs, agreement, failed)
+        else:
+            traces = run_round(specs, agreement, enough)
         rounds.append((part.tokens(), traces))
     return rounds
 
@@ -121,7 +128,7 @@ def gathered(
     rounds: Sequence[tuple[list[int], dict[str, Trace]]],
 ) -> tuple[dict[str, list[Step]], dict[str, float], int]:
     """Measured steps and peak memory by side, and the backbone's parameters."""
-    names = rounds[0][1]
+    names = rounds[-1][1]  # who failed once is in none of the later ones
     steps = {name: [s for tokens, t in rounds for s in t[name].steps(tokens)] for name in names}
     peaks = {name: max(traces[name].peak_mb for _, traces in rounds) for name in names}
     return steps, peaks, int(names["samdan"].about["backbone"])
@@ -135,30 +142,31 @@ def load(records: Sequence[Encoded], shape: str, backbone: int) -> Load:
     )
 
 
-def parameters(shape: str) -> int:
-    """Roughly: the matrices of the layers, the embeddings, and a head of its own if untied."""
-    s = SHAPES[shape]
-    width = s.hidden // s.heads
-    layer = 2 * s.hidden * width * (s.heads + s.key_heads) + 3 * s.hidden * s.mlp
-    return s.layers * layer + s.vocab * s.hidden * (1 if s.tied else 2)
-
-
 def outcome(
     job: str, steps: dict[str, list[Step]], loads: Sequence[Load], peaks: dict[str, float],
     peak_flops: float,
 ) -> Result:  # fmt: skip
-    """The headline numbers and each side's. For dpo the ratios are of a whole epoch."""
+    """The headline numbers and each side's. For dpo the ratios are of a whole epoch.
+
+    A ratio is None where its peer was left out.
+    """
     ours = steps["samdan"]
-    versus = {name: compared(ours, theirs) for name, theirs in steps.items() if name != "samdan"}
+    dpo = job == "dpo"
+    versus = {
+        name: compared(ours, theirs, dpo) for name, theirs in steps.items() if name != "samdan"
+    }
     figures = {
         name: side_figures(mine, loads, peaks[name], peak_flops) for name, mine in steps.items()
     }
-    whole = "epoch" if job == "dpo" else "step"
+    whole = "epoch" if dpo else "step"
+    middle = {name: found[whole]["median"] for name, found in versus.items()}
+    memory = {name: round(peaks["samdan"] / peak, 3) for name, peak in peaks.items()}
     return {
-        "ratio_vs_default": versus["trl_default"][whole]["median"],
-        "ratio_vs_best": versus["trl_best"][whole]["median"],
-        "ratio_vs_plain": versus["plain"][whole]["median"],
-        "memory_ratio": round(peaks["samdan"] / peaks["trl_best"], 3),
+        "ratio_vs_default": middle.get("trl_default"),
+        "ratio_vs_best": middle.get("trl_best"),
+        "ratio_vs_plain": middle.get("plain"),
+        "memory_ratio": memory.get("trl_best"),
+        "memory_ratios": {name: ratio for name, ratio in memory.items() if name != "samdan"},
         "peak_share": figures["samdan"]["peak_share"]["median"],
         "ratio_is_of": whole,
         "ratios": versus,

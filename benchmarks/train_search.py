@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.train_side import Spec
-from benchmarks.train_turns import SideError, run_round
+from benchmarks.train_turns import SideError, last_line, run_round
 from benchmarks.train_work import cut_short, save
 from samdan.lm.batch import Encoded
 
@@ -64,7 +64,7 @@ def search(plain: Spec, step: Sequence[Encoded], folder: Path) -> tuple[Flags, l
             took = {name: round(trace.turns[1][name], 2) for name in ("seconds", "cpu_seconds")}
             tried.append(flags | took)
         except SideError as error:
-            tried.append(flags | {"error": str(error).strip().splitlines()[-1][:200]})
+            tried.append(flags | {"error": last_line(error)})
         print(f"trl, {tried[-1]}", flush=True)
     fitting = [one for one in tried if "seconds" in one]
     if not fitting:

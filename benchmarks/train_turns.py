@@ -162,9 +162,27 @@ def run_round(
     return traces
 
 
-def run_alone(specs: Mapping[str, Spec], agreement: Agreement) -> dict[str, Trace]:
-    """The same, but one process after another: for models of which only one fits the memory."""
-    found = {}
+def run_alone(
+    specs: Mapping[str, Spec], agreement: Agreement, failed: dict[str, str]
+) -> dict[str, Trace]:
+    """The same, but one process after another: for models of which only one fits the memory.
+
+    A peer that ends early, most often for want of memory, is noted in ``failed`` and left out from
+    then on.
+    """
+    found: dict[str, Trace] = {}
     for name, spec in specs.items():
-        found |= run_round({name: spec}, agreement)
+        if name in failed:
+            continue
+        try:
+            found |= run_round({name: spec}, agreement)
+        except SideError as error:
+            if name == "samdan":
+                raise
+            failed[name] = last_line(error)
+            print(f"left out: {failed[name]}", flush=True)
     return found
+
+
+def last_line(error: SideError) -> str:
+    return str(error).strip().splitlines()[-1][:200]
