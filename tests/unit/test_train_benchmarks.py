@@ -281,7 +281,7 @@ def test_trl_computes_the_same_losses_at_default_and_other_flags(job: str, tmp_p
 
 
 def test_the_checks_loss_tells_models_apart(tmp_path: Path) -> None:
-    """Negative control. At the first step of dpo every model's loss is log 2; the check's is not."""
+    """Negative control. At the first step of dpo every model has log 2; in the check not."""
     side = Samdan(spec_of("dpo", tmp_path))
     before = side.begin()["checked_loss"]
     assert abs(before - np.log(2)) > 1e-3
