@@ -27,14 +27,14 @@ class Scale:
     search: bool
 
 
-# Two cores at 100 to 150 GFLOP/s in fp32 need 5 to 8 s for a step of 800 tokens of 135M
-# parameters, TRL 2 to 4 times that: a round of four sides takes 30 to 50 s. With the start (40 s)
-# and the warm-up, three rounds take up to 4 minutes. After 2 rounds, none begins that would end
-# later than the budget.
+# The budget: 4 minutes on two cores of AVX2 at 100 to 150 GFLOP/s in fp32. A step of 600 tokens of
+# 135M parameters needs 5e11 FLOPs, so 6 to 8 s of ours; TRL takes 2 to 3 times as long: about 40 s
+# for the four sides, 160 s for the warm-up and three steps, 50 s to start, check and run the
+# reference pass. After the second step none begins that would end later than ``budget_s``.
 QUICK = {
-    "cpt": Scale("135m", 2, 0, 384, 3, 210, False),
-    "sft": Scale("135m", 2, 0, 384, 3, 210, False),
-    "dpo": Scale("135m", 4, 0, 256, 3, 210, False),
+    "cpt": Scale("135m", 2, 0, 256, 3, 210, False),
+    "sft": Scale("135m", 2, 0, 320, 3, 210, False),
+    "dpo": Scale("135m", 4, 0, 192, 3, 210, False),
 }
 FULL = Scale("0.5b", 0, 16_384, 2048, 3, None, True)
 TINY = Scale("tiny", 4, 0, 96, 2, None, False)

@@ -1,4 +1,4 @@
-"""TRL's flags: its defaults, the best that are known, and the search for better ones."""
+"""TRL's flags: its defaults, those expected to be its best, and the search for the best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from samdan.lm.batch import Encoded
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
-# What a search found; ``--quick`` uses it. A batch above the step's records becomes theirs.
+# ``--quick`` takes these unless it is told to search. Expected, not searched yet on a quiet machine:
+# the least padding, no forward twice. A batch above the step's records becomes theirs.
 BEST: dict[str, Flags] = {
     "cpt": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
     "sft": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},

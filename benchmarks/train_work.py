@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def documents(count: int, longest: int, vocab: int, data: Path | None) -> tuple[
         return [record for block in drawn for record in block][:count], "drawn lengths"
     from samdan.lm.model import load_chat
 
-    texts = originals(data)
+    texts = _texts(data)
     chosen = random.Random(SEED).sample(texts, min(count, len(texts)))
     encoded = load_chat(str(data / "tokenizers" / "qwen2.5")).documents(chosen)
     pieces = [
@@ -46,6 +47,11 @@ def documents(count: int, longest: int, vocab: int, data: Path | None) -> tuple[
     ]
     random.Random(SEED).shuffle(pieces)
     return pieces[:count], "real documents"
+
+
+@cache  # asked for the mean length, then for the records
+def _texts(data: Path) -> list[str]:
+    return originals(data)
 
 
 def talks(count: int, longest: int, vocab: int) -> tuple[list[Encoded], str]:
@@ -67,6 +73,7 @@ def preferences(
     return [replace(record, tokens=record.tokens % vocab) for record in many], "real pairs"
 
 
+@cache
 def _real_pairs(data: Path) -> list[Encoded]:
     from samdan.data.formats import records
     from samdan.lm.model import load_chat
