@@ -15,7 +15,7 @@ from samdan.lm.batch import Encoded
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
-# ``--quick`` takes these unless it is told to search. Expected, not searched yet on a quiet machine:
+# ``--quick`` takes these unless told to search. Expected, not yet searched on a quiet machine:
 # the least padding, no forward twice. A batch above the step's records becomes theirs.
 BEST: dict[str, Flags] = {
     "cpt": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
