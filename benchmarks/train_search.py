@@ -17,7 +17,7 @@ DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
 # ``--quick`` takes these unless told to search. From one step of each at its sizes, one thread of a
 # busy machine, in processor seconds. dpo: batch 4, 2, 1: 20.6, 20.0, 15.3. sft: batch 2, 1: 11.8,
-# 10.2; 2 without padding: 9.4. cpt was not searched. A batch above the step's records becomes theirs.
+# 10.2; 2 without padding: 9.4. cpt was not searched. No batch is larger than a step.
 BEST: dict[str, Flags] = {
     "cpt": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
     "sft": {"batch": 2, "gradient_checkpointing": False, "padding_free": True},
