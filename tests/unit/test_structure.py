@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records", "hangul"),
     ("spec",),
+    ("responses",),
     ("cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
     ("stages",),
     ("recipe",),

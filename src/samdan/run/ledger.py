@@ -94,6 +94,15 @@ class Ledger:
     def gate(self, stage: str) -> Path:
         return self.folder / stage / "gate.json"
 
+    def attempt(self, stage: str, number: int) -> Path:
+        """Where an earlier attempt of a stage is kept."""
+        return self.folder / stage / f"attempt-{number}"
+
+    def attempts(self, stage: str) -> list[Path]:
+        """Earlier attempts of a stage, in order."""
+        found = (self.folder / stage).glob("attempt-*")
+        return sorted(found, key=lambda path: int(path.name.removeprefix("attempt-")))
+
     def evaluation_cache(self, key: str) -> Path:
         return self.folder / "cache" / "eval" / f"{key}.json"
 

@@ -12,6 +12,7 @@ from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import data_card, render
+from samdan.run.accepted import shown
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
@@ -73,7 +74,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
     gate = read_json(ledger.gate(name)) if f"{name}/gate" in done else {}
     manifest = read_json(ledger.manifest(name))
     facts = trained.facts if trained else {}
-    rows = list(ledger.metrics(name))
+    rows = [row for row in ledger.metrics(name) if "loss" in row]
     dropped: dict[str, int] = {}
     for account in manifest.get("by_source", {}).values():
         for reason, number in account["dropped"].items():
@@ -101,10 +102,11 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": 1 + len(list(ledger.model(name).parent.glob("attempt-*"))),
+        "history": _attempts(ledger, name),
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
-        "heldout_curve": _heldout_curve(rows),
+        "heldout_curve": _heldout_curve(list(ledger.metrics(name))),
     }
 
 
@@ -223,17 +225,47 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 
 
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    told = ("step_begin", "rule_fired", "checkpoint_damaged", "attempt_kept", "preempted", "failed")
+    told = (
+        "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
+        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+    )  # fmt: skip
     return [
         {
             "time": event.get("time"),
             "event": event["event"],
             "step": event.get("step", ""),
-            "text": str(event.get("why") or event.get("text") or event.get("message") or ""),
+            "text": _told(event),
         }
         for event in events
         if event.get("event") in told
     ][-200:]
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    if "changes" in event:
+        names = ", ".join(response["kind"] for response in event["responses"])
+        return f"{names}: {shown(event['changes'])}"
+    return str(event.get("why") or event.get("text") or event.get("message") or "")
+
+
+def _attempts(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
+    """What a response ended: why, what it changed, and what had been measured."""
+    found = []
+    for folder in ledger.attempts(stage):
+        kept, gate = read_json(folder / "attempt.json"), read_json(folder / "gate.json")
+        if kept:
+            found.append(
+                {
+                    "attempt": kept["attempt"],
+                    "rules": kept.get("rules", []),
+                    "responses": [row["kind"] for row in kept.get("responses", [])],
+                    "changes": shown(kept["changes"]) if kept.get("changes") else "",
+                    "checkpoint": kept.get("checkpoint"),
+                    "metrics": gate.get("metrics", {}),
+                    "gate": gate.get("gate", "none"),
+                }
+            )
+    return found
 
 
 def _gate_message(stages: list[dict[str, Any]]) -> str:
