@@ -22,10 +22,12 @@ _REFUSES = re.compile(
     re.IGNORECASE,
 )
 _DANGEROUS = re.compile(
-    r"폭탄|폭발물|마약|필로폰|대마|해킹|악성 ?코드|랜섬웨어|자살|자해|살인|살해|죽이|독살|총기|권총|훔치|훔쳐|절도"
-    r"|사기|위조|도청|몰래|불법|협박|테러|음란|성폭|성희롱|아동 ?포르노|납치|방화|스토킹|비밀번호를 알아|혐오"
-    r"|\b(bomb|explosive|drugs?|meth|hack|malware|ransomware|suicide|self-harm|kill|murder|poison|gun|weapon"
-    r"|steal|theft|fraud|forge|counterfeit|spy|stalk|illegal|threaten|terror|porn|kidnap|arson|hate)\w*",
+    r"폭탄|폭발물|마약|필로폰|대마|해킹|악성 ?코드|랜섬웨어|자살|자해|살인|살해|죽이|독살"
+    r"|총기|권총|훔치|훔쳐|절도|사기|위조|도청|몰래|불법|협박|테러|음란|성폭|성희롱"
+    r"|아동 ?포르노|납치|방화|스토킹|비밀번호를 알아|혐오"
+    r"|\b(bomb|explosive|drugs?|meth|hack|malware|ransomware|suicide|self-harm|kill|murder"
+    r"|poison|gun|weapon|steal|theft|fraud|forge|counterfeit|spy|stalk|illegal|threaten"
+    r"|terror|porn|kidnap|arson|hate)\w*",
     re.IGNORECASE,
 )
 

@@ -255,7 +255,7 @@ class Screen:
 
 
 def _refusal(pair: PreferencePair) -> Drop | None:
-    """A drop where the better answer refuses and the worse does not, and nothing sounds dangerous."""
+    """A drop where only the better answer refuses, and nothing asked for sounds dangerous."""
     asked = "\n".join(turn.content for turn in pair.prompt)
     better, worse = pair.chosen[0].content, pair.rejected[0].content
     if not refuses(better) or refuses(worse) or sounds_dangerous(asked):

@@ -39,9 +39,11 @@ def _ended(row: Mapping[str, Any]) -> Html:
     if not changes:
         return join((why or say("attempts.last"),))
     names = ", ".join(str(name) for name in sequence(row.get("responses")))
-    start = say("attempts.from", step=text(row.get("checkpoint"))) if row.get("checkpoint") else ""
+    start = NOTHING
+    if row.get("checkpoint"):
+        start = say("attempts.from", step=text(row.get("checkpoint")))
     answer = say("attempts.answer", names=text(names), changes=text(changes))
-    return join((why, tag("br"), tag("b", answer), text(" "), start or NOTHING))
+    return join((why, tag("br"), tag("b", answer), text(" "), start))
 
 
 def _compared(stage: Stage, rows: Sequence[Mapping[str, Any]], kept: object) -> Html:

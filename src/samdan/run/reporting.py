@@ -102,7 +102,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": 1 + len(list(ledger.model(name).parent.glob("attempt-*"))),
-        "history": _attempts(ledger, name),
+        **_attempts(ledger, name, gate),
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
@@ -248,9 +248,9 @@ def _told(event: Mapping[str, Any]) -> str:
     return str(event.get("why") or event.get("text") or event.get("message") or "")
 
 
-def _attempts(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
-    """What a response ended: why, what it changed, and what had been measured."""
-    found = []
+def _attempts(ledger: Ledger, stage: str, gate_now: Mapping[str, Any]) -> dict[str, Any]:
+    """What responses ended: why, what they changed, what had been measured, and which one stays."""
+    found: list[dict[str, Any]] = []
     for folder in ledger.attempts(stage):
         kept, gate = read_json(folder / "attempt.json"), read_json(folder / "gate.json")
         if kept:
@@ -265,7 +265,21 @@ def _attempts(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
                     "gate": gate.get("gate", "none"),
                 }
             )
-    return found
+    if not found:
+        return {"history": []}
+    kept = {"attempt": 1 + int(found[-1]["attempt"]), "why": _outcome(gate_now)}
+    for event in ledger.events():
+        if event["event"] == "attempt_chosen" and event["stage"] == stage:
+            kept = {"attempt": event["number"], "why": event["why"]}
+        elif event["event"] == "responded" and event["stage"] == stage:
+            kept = {"attempt": int(event["attempt"]) + 1, "why": _outcome(gate_now)}
+    return {"history": found, "kept": kept}
+
+
+def _outcome(gate: Mapping[str, Any]) -> str:
+    if not gate:
+        return "it is the latest, and not yet judged"
+    return "its gates passed" if gate["gate"] == "passed" else "it is the latest"
 
 
 def _gate_message(stages: list[dict[str, Any]]) -> str:

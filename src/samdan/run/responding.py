@@ -183,7 +183,12 @@ def _settle(run: Run, given: AnyStage) -> None:
         _keep(run, given.name, last, {"attempt": now, "stage": given.name})
         _bring_back(run, given.name, run.ledger.attempt(given.name, best))
     run.ledger.record(
-        "attempt_chosen", stage=given.name, of=hash_of(given), attempt=place, why=why
+        "attempt_chosen",
+        stage=given.name,
+        of=hash_of(given),
+        attempt=place,
+        number=best,
+        why=why,
     )
     run.say(f"{given.name}: no response is left; attempt {best} is kept ({why})")
 
