@@ -110,12 +110,16 @@ def demo(
     replay: Annotated[
         bool, typer.Option(help="Mix general text into continued pre-training.")
     ] = True,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Another recipe on the same world: recipes/demo-overfit.yaml."),
+    ] = None,
 ) -> None:
     """A small generated world through all three stages, in minutes on two cores."""
     from samdan.demo.command import run_demo
 
     with _terminal() as (say, progress):
-        run_demo(out, seed, replay, say, progress)
+        run_demo(out, seed, recipe or ("demo" if replay else "no-replay"), say, progress)
     _summary(out)
 
 

@@ -199,6 +199,14 @@ class Recipe(Spec):
                     f"'{stage.name}'); held-out sets need names of their own: set 'name'"
                 )
         self._ignored(places)
+        for stage in self.stages:
+            named = (stage.keep_best or "").rpartition("/")[0]
+            if stage.keep_best and named not in [task.name for task in self.evaluate]:
+                raise ValueError(
+                    f"stages.{stage.name}.keep_best: '{stage.keep_best}' is no metric of a task; "
+                    f"expected '<task>/<metric>' with one of: "
+                    f"{', '.join(task.name for task in self.evaluate) or 'none is listed'}"
+                )
         tasks = [task.name for task in self.evaluate]
         for name in tasks:
             if tasks.count(name) > 1 or name in places:

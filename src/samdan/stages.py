@@ -194,6 +194,8 @@ class Stage(Spec):
     rules: tuple[Monitor, ...] = (NonFinite(), LossSpike(), Unstable(), Slow())
     gates: tuple[Gate, ...] | None = None
     """Default: the targets improved, and replay sources kept their level within 3%."""
+    keep_best: str | None = None
+    """``<task>/<metric>``: measured after every epoch, and the best epoch's model is exported."""
     max_responses: Whole = 2
     """So often the stage may be changed by the response of a rule and go again."""
 

@@ -6,14 +6,17 @@ import json
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.helpers import events, killed_when_said, rows_of, samdan, stopped_before, weights
+from samdan.evals.score import Scored
 from samdan.records import GateFailed, Metrics, TrainError, Verdict
 from samdan.rules import LossSpike
+from samdan.run import watching
 from samdan.run.executor import Options, execute
 from samdan.run.ledger import Ledger
 from samdan.run.loading import load_recipe
@@ -115,6 +118,32 @@ def test_what_would_be_done_is_only_said(world: tuple[Path, Path]) -> None:
     assert any("Would respond with more_replay: replay_share 0.5" in line for line in said)
     assert not responded(run)
     assert len(events(run, "response_proposed")) == 1
+
+
+def test_the_best_epoch_is_exported(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two epochs of five steps; the first is made to look better."""
+    path, run = world
+    text = path.read_text("utf-8").replace("    gates: []\n", '    keep_best: knowledge/accuracy\n'
+                                           "    gates: []\n")  # fmt: skip
+    path.write_text(text, "utf-8")
+    measure, seen = watching.score_task, []
+
+    def graded(*given: Any) -> Any:
+        (result,) = measure(*given).results
+        seen.append(len(seen))
+        worse = replace(result, numerators=(float(len(seen) == 1),) * len(result.numerators))
+        return Scored((worse,))
+
+    monkeypatch.setattr(watching, "score_task", graded)
+    said: list[str] = []
+    execute(load_recipe(path), run, say=said.append)
+    assert "cpt: knowledge/accuracy was best at step 5; that model is kept" in said
+    rows = [r for r in rows_of(run / "metrics.jsonl") if "keep_best" in r]
+    assert [(r["step"], r["knowledge/accuracy"]) for r in rows] == [(5, 1.0), (10, 0.0)]
+    (done,) = [e for e in events(run, "step_done") if e["step"] == "cpt/train"]
+    assert done["facts"]["kept_step"] == 5
 
 
 def test_no_response_no_second_attempt(world: tuple[Path, Path]) -> None:

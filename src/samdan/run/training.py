@@ -28,11 +28,17 @@ from samdan.run.card import model_card
 from samdan.run.context import Run, choose_micro_batch, resolve_precision
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.run.verdicts import verdict_row
-from samdan.run.watching import Training, history_of, watched
+from samdan.run.watching import Training, best_step, history_of, watched
 from samdan.train import parallel
 from samdan.train.batches import Steps
 from samdan.train.optim import make_optimizer
-from samdan.train.state import Progress, latest_checkpoint, load_checkpoint, verify
+from samdan.train.state import (
+    Progress,
+    checkpoint_at,
+    latest_checkpoint,
+    load_checkpoint,
+    verify,
+)
 
 
 def train(run: Run, step: Step) -> Result:
@@ -48,8 +54,28 @@ def train(run: Run, step: Step) -> Result:
         if asked_to_stop:
             run.ledger.record("preempted", step=step.name, at=metrics.step)
             run.signals.poll()
+    _go_to_best(training)
     output = _export(training)
     return Result(output, _facts(training, verdicts))
+
+
+def _go_to_best(training: Training) -> None:
+    """The weights of the best epoch, where the stage asks for it and the last was not the best."""
+    best = best_step(training.history)
+    if training.stage.keep_best is None or best in (None, training.progress.step):
+        return
+    folder = training.run.ledger.checkpoints(training.stage.name)
+    found = checkpoint_at(folder, best or 0)
+    if found is None:
+        raise EnvironmentFailure(
+            f"{training.stage.name}: the best epoch's checkpoint (step {best}) is not in {folder}"
+        )
+    load_checkpoint(found, training.scorer.model, training.optimizer)
+    if parallel.is_main():
+        training.run.say(
+            f"{training.stage.name}: {training.stage.keep_best} was best at step {best}; that "
+            f"model is kept"
+        )
 
 
 def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
@@ -162,6 +188,7 @@ def _facts(training: Training, verdicts: dict[str, Verdict]) -> dict[str, Any]:
         "steps": training.progress.step,
         "tokens": training.progress.tokens,
         "samples": training.progress.chain,
+        "kept_step": best_step(training.history) if training.stage.keep_best else None,
         "rules": [verdict_row(verdict) for verdict in verdicts.values()],
         **training.progress.chosen,
     }

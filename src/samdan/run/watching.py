@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from samdan.evals.score import Subject, score_heldout
+from samdan.evals.score import Subject, score_heldout, score_task
 from samdan.lm.chat import ChatFormat
 from samdan.lm.scoring import Scorer
 from samdan.recipe import AnyStage
@@ -23,6 +24,7 @@ from samdan.train.objectives import objective_for
 from samdan.train.reference import load_reference
 from samdan.train.state import Progress, require_room, save_checkpoint
 
+KEPT = "keep_best"  # the signed metric of that name, by which the best epoch is found
 HISTORY = 1024  # metrics that monitors can look back on
 
 
@@ -52,7 +54,7 @@ class Training:
                     self.progress,
                     self.stage.save_total_limit,
                     self.run.injected,
-                    _best_step(self.history),
+                    best_step(self.history),
                 )
             except OSError as error:
                 raise EnvironmentFailure(
@@ -91,7 +93,12 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         )
         if metrics.step % stage.eval_steps == 0 and metrics.step < total:
             metrics = replace(metrics, values={**metrics.values, **_heldout(training)})
+        ends = stage.keep_best is not None and _ends_epoch(training, metrics.step)
+        if ends:
+            metrics = replace(metrics, values={**metrics.values, **_task_score(training)})
         _remember(training, metrics)
+        if ends:
+            training.save()
         if parallel.is_main():
             run.progress({"stage": stage.name, "step": metrics.step, "of": total,
                           "tokens": metrics.tokens, "logging_steps": stage.logging_steps,
@@ -116,7 +123,7 @@ def _remember(training: Training, metrics: Metrics) -> None:
 
 
 def _is_measured(metrics: Metrics) -> bool:
-    return any(name.startswith("heldout/") for name in metrics.values)
+    return KEPT in metrics.values or any(name.startswith("heldout/") for name in metrics.values)
 
 
 def history_of(run: Run, stage: AnyStage) -> list[Metrics]:
@@ -125,10 +132,32 @@ def history_of(run: Run, stage: AnyStage) -> list[Metrics]:
     return [*(row for row in whole[:-HISTORY] if _is_measured(row)), *whole[-HISTORY:]]
 
 
-def _best_step(history: Sequence[Metrics]) -> int | None:
-    """The step at which held-out targets were best so far."""
+def best_step(history: Sequence[Metrics]) -> int | None:
+    """The step that was best so far: by ``keep_best``, else by held-out targets."""
+    if rows := measured(history, KEPT):
+        return max(rows, key=lambda row: row.values[KEPT]).step
     rows = measured(history, "target/bpb")
     return min(rows, key=lambda row: row.values["target/bpb"]).step if rows else None
+
+
+def _ends_epoch(training: Training, step: int) -> bool:
+    total, epochs = len(training.steps), training.stage.num_train_epochs
+    return step == total or step in (round(total * k / epochs) for k in range(1, int(epochs) + 1))
+
+
+def _task_score(training: Training) -> dict[str, float]:
+    """The metric of ``keep_best`` on the model as it is now; under ``KEPT``, more is better."""
+    run, metric = training.run, training.stage.keep_best or ""
+    task = next(task for task in run.recipe.evaluate if task.name == metric.rpartition("/")[0])
+    subject = Subject(training.scorer, training.chat, poll=run.signals.poll)
+    results = score_task(task, Path(task.path), subject).results
+    found = next((result for result in results if result.name == metric), None)
+    if found is None:
+        raise TrainError(
+            f"stages.{training.stage.name}.keep_best: '{metric}' is not measured; the task gives "
+            f"{', '.join(result.name for result in results)}"
+        )
+    return {metric: found.value, KEPT: found.value if found.higher_is_better else -found.value}
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
