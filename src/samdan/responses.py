@@ -61,10 +61,15 @@ class FewerEpochs(Spec):
 
 
 class MoreReplay(Spec):
-    """The share of replay sources times ``factor``, up to ``at_most``."""
+    """The share of replay sources times ``factor``, at least ``at_least``, up to ``at_most``.
+
+    Ibrahim et al. 2403.08763: of what a change of language costs, 1% of replay saves 53%, 5% saves
+    71%, 25% saves 88%; so small shares are not raised in small steps.
+    """
 
     kind: Literal["more_replay"] = "more_replay"
     factor: Factor = 2.0
+    at_least: Share = 0.25
     at_most: Share = 0.5
 
     def __call__(self, stage: Fields, verdict: Verdict) -> dict[str, Any] | None:
@@ -76,7 +81,7 @@ class MoreReplay(Spec):
         total = sum(source["weight"] or 0 for source in stage["data"])
         mine = sum(source["weight"] or 0 for source in replay)
         share = mine / total if total else stage["replay"]
-        wanted = min(self.at_most, share * self.factor)
+        wanted = min(self.at_most, max(self.at_least, share * self.factor))
         if wanted <= share:
             return None
         if not total:

@@ -59,7 +59,8 @@ def test_fewer_epochs_ends_at_the_best_step_or_earlier() -> None:
 @pytest.mark.parametrize(
     ("sources", "more", "wanted"),
     [
-        ((DOCS, OLD), {"replay_share": 0.1}, {"replay_share": 0.2}),
+        ((DOCS, OLD), {"replay_share": 0.02}, {"replay_share": 0.25}),
+        ((DOCS, OLD), {"replay_share": 0.2}, {"replay_share": 0.4}),
         ((DOCS, OLD), {}, {"replay_share": 0.5}),  # from the default of a new language
         ((DOCS, OLD), {"replay_share": 0.5}, None),
         ((DOCS,), {}, None),

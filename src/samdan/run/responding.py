@@ -176,7 +176,7 @@ def _settle(run: Run, given: AnyStage) -> None:
         number: _failed(run.ledger.attempt(given.name, number) / "gate.json") for number in attempts
     }
     best = min(sorted(failed), key=lambda number: failed[number])
-    why = "; ".join(f"attempt {n}: {failed[n]:g} gates failed" for n in sorted(failed))
+    why = "; ".join(f"attempt {number}: {_counted(failed[number])}" for number in sorted(failed))
     place = (*attempts, now).index(best) + 1
     if best != now:
         last = run.ledger.attempt(given.name, now)
@@ -206,6 +206,10 @@ def _failed(gate: Path) -> float:
     """Gates that failed; an attempt that never reached them is the worst."""
     value = read_json(gate)
     return float(len(value["why"])) if "why" in value else float("inf")
+
+
+def _counted(failed: float) -> str:
+    return "stopped before its gates" if failed == float("inf") else f"{failed:.0f} gates failed"
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
