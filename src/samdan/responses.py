@@ -1,9 +1,9 @@
 """Responses: what the firing of a rule changes in its stage before the stage goes again.
 
 A response is a spec that can be called with the stage's fields and the verdict. It returns the
-fields that it changes and their new values (those of a source under ``data``, by its label), or
-None where it has no room left: every response is bounded. To add one: write a class with a
-``kind``, documented bounds and ``__call__``, and name it in ``Response``.
+fields that it changes and their new values (of ``data`` by source label, of ``dedup`` those that
+change), or None where it has no room left: every response is bounded. To add one: write a class
+with a ``kind``, documented bounds and ``__call__``, and name it in ``Response``.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class DiversifyPairs(Spec):
         changed: dict[str, Any] = {}
         dedup: Fields = stage["dedup"] or {}
         if not dedup.get("near"):
-            changed["dedup"] = {**dedup, "near": True, "threshold": self.threshold}
+            changed["dedup"] = {"near": True, "threshold": self.threshold}
         ready = [source for source in stage["data"] if not source["drop_refusals"]]
         if ready:
             changed["data"] = {_label(source): {"drop_refusals": True} for source in ready}

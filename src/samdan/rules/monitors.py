@@ -211,8 +211,8 @@ class Slow(Watch):
 
     kind: Literal["slow"] = "slow"
     stops: ClassVar[Stops] = "never"
-    share: Share = 0.5
-    window: Count = 20
+    share: Share = 0.33
+    window: Count = 30
 
     def __call__(self, history: History) -> Verdict:
         speeds = [r.values["tokens_per_second"] for r in history if "tokens_per_second" in r.values]

@@ -10,11 +10,12 @@ from samdan.spec import Count, Positive, Spec
 
 
 class SkipSpikes(Spec):
-    """An update is skipped when loss or gradient norm exceeds mean + ``sigmas`` deviations.
+    """An update is skipped when loss and gradient norm both exceed mean + ``sigmas`` deviations.
 
     Mean and deviation are of the last ``window`` steps that were not skipped; the first half of a
-    window is never judged (OLMo-core's SkipStepOptimizer: 6 and 128). The step counts as done, its
-    records as seen, and ``metrics.jsonl`` says ``skipped``.
+    window is never judged. OLMo-core's SkipStepOptimizer (6 and 128) asks for one of the two: with
+    batches of one block that skipped 1 in 400 ordinary updates of the demo, and both none of 11,000.
+    The step counts as done, its records as seen, and ``metrics.jsonl`` says ``skipped``.
     """
 
     sigmas: Positive = 6.0
@@ -26,6 +27,6 @@ class SkipSpikes(Spec):
             return False
         for name, value in (("loss", loss), ("grad_norm", norm)):
             center, spread = band([row.values[name] for row in past if name in row.values])
-            if value > center + self.sigmas * spread:
-                return True
-        return False
+            if value <= center + self.sigmas * spread:
+                return False
+        return True

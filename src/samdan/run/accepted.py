@@ -59,14 +59,17 @@ def effective(recipe: Recipe, responses: Mapping[str, Sequence[Responded]]) -> R
 
 
 def changed(stage: AnyStage, changes: Mapping[str, Any]) -> AnyStage:
-    """The stage with other values; under ``data`` those of single sources by their labels."""
+    """The stage with other values; of ``data`` and ``dedup`` only what is named changes."""
     fields = stage.model_dump(exclude_unset=True)
     by_label: Mapping[str, Any] = changes.get("data", {})
     sources = [
         {**given, **by_label.get(source.label, {})}
         for given, source in zip(fields["data"], stage.data, strict=True)
     ]
-    return type(stage).model_validate({**fields, **changes, "data": sources})
+    merged = {**fields, **changes, "data": sources}
+    if "dedup" in changes:
+        merged["dedup"] = {**(stage.dedup.model_dump() if stage.dedup else {}), **changes["dedup"]}
+    return type(stage).model_validate(merged)
 
 
 def shown(changes: Mapping[str, Any]) -> str:
