@@ -13,8 +13,8 @@ class SkipSpikes(Spec):
     """An update is skipped when loss and gradient norm both exceed mean + ``sigmas`` deviations.
 
     Mean and deviation are of the last ``window`` steps that were not skipped; the first half of a
-    window is never judged. OLMo-core's SkipStepOptimizer (6 and 128) asks for one of the two: with
-    batches of one block that skipped 1 in 400 ordinary updates of the demo, and both none of 11,000.
+    window is never judged. OLMo-core's SkipStepOptimizer (6 and 128) asks for one of the two, which
+    skipped 1 in 400 ordinary updates of the demo (batches of one block); both, none of 11,000.
     The step counts as done, its records as seen, and ``metrics.jsonl`` says ``skipped``.
     """
 
