@@ -304,4 +304,4 @@ def stopped_before(finished: Path, step: str, copy: Path) -> Path:
 def losses(run: Path) -> dict[tuple[str, int], float]:
     """The loss of every step, as it was written down."""
     rows = rows_of(run / "metrics.jsonl")
-    return {(row["stage"], row["step"]): row["loss"] for row in rows if "loss" in row}
+    return {(row["stage"], row["step"]): row["loss"] for row in rows}

@@ -173,6 +173,14 @@ class Ledger:
         """The hash of what every finished step made."""
         return {name: entry.output for name, entry in self.done().items()}
 
+    def measured_before(self, stage: str) -> dict[str, float]:
+        """Held-out text before the stage's first step, where a rule asked for it."""
+        found: dict[str, float] = {}
+        for event in self.events():
+            if event.get("event") == "measured_before" and event.get("stage") == stage:
+                found = event["values"]
+        return found
+
     # -- metrics ---------------------------------------------------------------------------------
     def add_metrics(self, step_name: str, stage: str, metrics: Metrics) -> None:
         if not self._writes:

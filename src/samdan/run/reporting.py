@@ -74,7 +74,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
     gate = read_json(ledger.gate(name)) if f"{name}/gate" in done else {}
     manifest = read_json(ledger.manifest(name))
     facts = trained.facts if trained else {}
-    rows = [row for row in ledger.metrics(name) if "loss" in row]
+    rows = list(ledger.metrics(name))
     dropped: dict[str, int] = {}
     for account in manifest.get("by_source", {}).values():
         for reason, number in account["dropped"].items():
@@ -106,7 +106,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
-        "heldout_curve": _heldout_curve(list(ledger.metrics(name))),
+        "heldout_curve": _heldout_curve([{"step": 0, **ledger.measured_before(name)}, *rows]),
     }
 
 

@@ -101,7 +101,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         _same_processes(progress, stage)
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
     scorer.bf16 = progress.chosen["precision"] == "bf16"
-    run.ledger.cut_metrics(stage.name, progress.step or -1)
+    run.ledger.cut_metrics(stage.name, progress.step)
     parallel.barrier()  # every process reads the same history
     run.ledger.record("chosen", step=f"{stage.name}/train", **progress.chosen)
     steps = Steps(
@@ -111,7 +111,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         parallel.rank(),
         parallel.world_size(),
     )
-    history = history_of(run, stage)
+    history = history_of(run, stage, progress.step)
     return Training(run, stage, chat, scorer, optimizer, steps, progress, history)
 
 

@@ -69,7 +69,9 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
     run, stage = training.run, training.stage
     total = len(training.steps)
     if training.progress.step == 0 and any(rule.needs_start for rule in stage.rules):
-        _remember(training, Metrics(0, 0, _heldout(training)))
+        start = _heldout(training)
+        run.ledger.record("measured_before", stage=stage.name, values=start)
+        training.history.insert(0, Metrics(0, 0, start))
     reference = None
     if stage.kind == "dpo":
         reference = load_reference(run.ledger.reference(stage.name))
@@ -126,10 +128,13 @@ def _is_measured(metrics: Metrics) -> bool:
     return KEPT in metrics.values or any(name.startswith("heldout/") for name in metrics.values)
 
 
-def history_of(run: Run, stage: AnyStage) -> list[Metrics]:
+def history_of(run: Run, stage: AnyStage, step: int) -> list[Metrics]:
+    """What was measured of the stage up to ``step``, as it lies in the run directory."""
     rows = run.ledger.metrics(stage.name)
     whole = [Metrics(row["step"], row["tokens"], _numbers(row)) for row in rows]
-    return [*(row for row in whole[:-HISTORY] if _is_measured(row)), *whole[-HISTORY:]]
+    start = run.ledger.measured_before(stage.name) if step else {}
+    first = [Metrics(0, 0, start)] if start else []
+    return [*first, *(row for row in whole[:-HISTORY] if _is_measured(row)), *whole[-HISTORY:]]
 
 
 def best_step(history: Sequence[Metrics]) -> int | None:
