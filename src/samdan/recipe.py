@@ -10,6 +10,8 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, mo
 from samdan.filters import KINDS
 from samdan.records import RecipeError
 from samdan.removing import Decontaminate
+from samdan.responses import Response
+from samdan.rules import Gate, LossSpike, Monitor, NonFinite, Slow
 from samdan.spec import (
     Count,
     NonNegative,
@@ -17,6 +19,7 @@ from samdan.spec import (
     Spec,
     Whole,
     explain,
+    kinds_of,
     parse_yaml,
     plain,
     set_value,
@@ -49,9 +52,8 @@ RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
-TAGS = KINDS | frozenset([
-    "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
-    "at_least", "at_most", "bpb",
+TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
+    "cpt", "sft", "dpo", "existing", "scratch", "bpb",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
     "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
 ])  # fmt: skip
@@ -116,6 +118,9 @@ class ScratchTraining(CptStage):
     num_train_epochs: Positive = 1
     learning_rate: Positive = 1e-3
     warmup_steps: NonNegative = 0.05
+    rules: tuple[Monitor, ...] = (NonFinite(), LossSpike(), Slow())
+    max_responses: Literal[0] = 0
+    """Nothing is changed by itself in a base: there is no parent to go back to."""
 
     @model_validator(mode="after")
     def _checks(self) -> ScratchTraining:
@@ -204,6 +209,14 @@ class Recipe(Spec):
                     f"a source cannot be called '{source.label}'; that name is the run's own"
                 )
         self._ignored(places)
+        for stage in self.stages:
+            named = (stage.keep_best or "").rpartition("/")[0]
+            if stage.keep_best and named not in [task.name for task in self.evaluate]:
+                raise ValueError(
+                    f"stages.{stage.name}.keep_best: '{stage.keep_best}' is no metric of a task; "
+                    f"expected '<task>/<metric>' with one of: "
+                    f"{', '.join(task.name for task in self.evaluate) or 'none is listed'}"
+                )
         tasks = [task.name for task in self.evaluate]
         for name in tasks:
             if tasks.count(name) > 1 or name in places:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -80,6 +80,12 @@ class Spec(BaseModel):
                 "unknown_key", "{hint}", {"key": unknown[0], "hint": nearest_key(unknown[0], known)}
             )
         return value
+
+
+def kinds_of(union: Any) -> frozenset[str]:
+    """The ``kind`` of every spec in a union of specs."""
+    specs = get_args(get_args(union)[0])
+    return frozenset(spec.model_fields["kind"].default for spec in specs)
 
 
 def nearest_key(found: str, known: Sequence[str] | set[str]) -> str:

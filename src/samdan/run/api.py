@@ -37,15 +37,19 @@ def run(
     out: str | Path,
     until: str | None = None,
     say: Callable[[str], None] = lambda text: None,
+    dry_run_responses: bool = False,
 ) -> Outcome:
     """Carries out a recipe in the folder ``out``; what is done there already is not done again.
+
+    ``dry_run_responses``: what a rule that fires would change is said, and nothing is changed.
 
     Raises RecipeError, DataError, TrainError, GateFailed, EnvironmentFailure or Preempted, all of
     them SamdanErrors.
     """
-    from samdan.run.executor import execute
+    from samdan.run.executor import Options, execute
 
-    return execute(recipe, Path(out), until, say)
+    options = Options(dry_responses=dry_run_responses)
+    return execute(recipe, Path(out), until, say, options=options)
 
 
 def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any]]:
