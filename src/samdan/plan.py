@@ -262,7 +262,9 @@ def _training_steps(
     train = Step(f"{stage.name}/train", "train", stage.name, reads, _numbers(stage))
     evaluate = _evaluate_step(recipe, stage.name, train.name, heldout, fingerprints)
     before = f"{previous or 'base'}/evaluate"
-    gates = {"gates": [gate.model_dump(mode="json") for gate in gates_of(stage)]}
+    gates: dict[str, Any] = {"gates": [gate.model_dump(mode="json") for gate in gates_of(stage)]}
+    if any(gate.kind == "preferred" for gate in gates_of(stage)):
+        gates["votes"] = fingerprints.get(f"votes/{stage.name}")
     gate = Step(
         f"{stage.name}/gate", "gate", stage.name, (evaluate.name, before, "base/evaluate"), gates
     )

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from samdan.preferences.gate import Preferred
 from samdan.records import Comparison, Metrics, Verdict
 from samdan.spec import Count, NonNegative, Number, Positive, Spec
 
@@ -161,4 +162,4 @@ def _absent(name: str, metric: str, results: Mapping[str, Comparison]) -> Verdic
 
 
 Monitor = Annotated[NonFinite | LossSpike, Field(discriminator="kind")]
-Gate = Annotated[Improved | Retained | AtLeast | AtMost, Field(discriminator="kind")]
+Gate = Annotated[Improved | Retained | AtLeast | AtMost | Preferred, Field(discriminator="kind")]

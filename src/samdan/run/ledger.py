@@ -94,6 +94,12 @@ class Ledger:
     def gate(self, stage: str) -> Path:
         return self.folder / stage / "gate.json"
 
+    def votes(self) -> Path:
+        return self.folder / "judge" / "votes.sqlite"
+
+    def fresh_answers(self) -> Path:
+        return self.folder / "judge" / "answers.json"
+
     def evaluation_cache(self, key: str) -> Path:
         return self.folder / "cache" / "eval" / f"{key}.json"
 

@@ -8,6 +8,7 @@ from samdan.budget import GIB
 from samdan.plan import steps
 from samdan.recipe import Recipe
 from samdan.run.fingerprints import fingerprints
+from samdan.run.judging import vote_fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
 
@@ -16,7 +17,7 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
     folder = out or Path("runs") / recipe.name
     ledger = Ledger(folder)
     unverified: list[str] = []
-    found = fingerprints(recipe, unverified)
+    found = fingerprints(recipe, unverified) | vote_fingerprints(ledger, recipe)
     states = step_states(steps(recipe, found, until), ledger, recipe.seed)
     plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None)
     if as_json_text:
