@@ -70,6 +70,11 @@ class Tab:
         line, _, self._rest = self._rest.partition(b"\0")
         return dict(json.loads(line))
 
+    def language(self, name: str) -> None:
+        """What the person's browser is set to."""
+        agent = self.js("navigator.userAgent")
+        self.send("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=name)
+
     def screen(self, width: int, height: int, dark: bool = False, phone: bool = False) -> None:
         self.send(
             "Emulation.setDeviceMetricsOverride",
@@ -156,8 +161,9 @@ def browser(profile: Path) -> Iterator[Tab]:
     ours, theirs_out = os.pipe()
     theirs_in, commands = os.pipe()
 
-    # The descriptors have to be 3 and 4; they may overlap, so they are moved out of the way first.
-    script = f'exec 13<&{theirs_in} 14>&{theirs_out}; exec 3<&13 4>&14 13<&- 14>&-; exec "$@"'
+    # The descriptors have to be 3 and 4; ours may be those, so they are moved out of the way first.
+    away = f"exec 213<&{theirs_in} 214>&{theirs_out}"
+    script = f'{away}; exec 3<&213 4>&214 213<&- 214>&-; exec "$@"'
     arguments = [
         "bash", "-c", script, "bash", program, "--headless=new", "--no-sandbox", "--disable-gpu",
         "--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run",

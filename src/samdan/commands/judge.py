@@ -40,7 +40,6 @@ Prompts = Annotated[
         show_default=False,
     ),
 ]
-Longest = Annotated[int, typer.Option(min=1, help="Longest answer to a prompt of --prompts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -54,26 +53,19 @@ def serve(
     models: Models = None,
     pairs: Most = 60,
     prompts: Prompts = None,
-    max_new_tokens: Longest = 256,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's see it too.")
+        str, typer.Option(help="Address to listen on; only this machine sees the default one.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--name", help="Host name that raters use, where it is no address.", show_default=False
-        ),
-    ] = None,
     reveal: Annotated[
         bool, typer.Option(help="Tell after each vote which models it was between.")
     ] = True,
 ) -> None:
     """A page for blind votes: answers side by side, which model wrote which is hidden."""
-    found = _judged(run_dir, [*(models or ()), *(more or ())], pairs, prompts, max_new_tokens)
+    found = _judged(run_dir, [*(models or ()), *(more or ())], pairs, prompts)
     from samdan.run.serving import listen
 
-    listen(found, (host, port, name or ()), reveal, _say)
+    listen(found, (host, port), reveal, _say)
 
 
 @app.command(
@@ -105,7 +97,7 @@ def auto(
     ] = None,
 ) -> None:
     """A model judges the same pairs, each in both orders. Running it again asks what is left."""
-    found = _judged(run_dir, [*(models or ()), *(more or ())], pairs, prompts, 256)
+    found = _judged(run_dir, [*(models or ()), *(more or ())], pairs, prompts)
     from samdan.run.asking import ask_judge
 
     for line in ask_judge(found, endpoint, model, tuple(set_ or ())):
@@ -154,9 +146,7 @@ def export(
         )
 
 
-def _judged(
-    run_dir: Path, models: list[str], most: int, prompts: Path | None, max_new_tokens: int
-) -> Judged:
+def _judged(run_dir: Path, models: list[str], most: int, prompts: Path | None) -> Judged:
     from samdan.run.judging import judged
 
     if prompts is not None:
@@ -166,7 +156,7 @@ def _judged(
         asked = read_prompts(prompts)
         ledger = Ledger(run_dir)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-        write_answers(ledger, chosen_models(ledger, models), asked, max_new_tokens, _say)
+        write_answers(ledger, chosen_models(ledger, models), asked, _say)
         return judged(run_dir, models, most, asked)
     return judged(run_dir, models, most)
 

@@ -3,8 +3,8 @@
   const WORDS = {
     title: ['Which answer is better?', '어느 답이 더 낫습니까?'],
     intro: [
-      'You see one question and two answers. Choose the better one, as you would want it from an assistant.',
-      '질문 하나와 답 두 개가 보입니다. 비서에게서 받고 싶은 답을 고르십시오.'],
+      'You see one question and two answers. Choose the one that you would rather have received.',
+      '질문 하나와 답 두 개가 보입니다. 실제로 받고 싶은 답을 고르십시오.'],
     'rule.blind': [
       'Which model wrote which answer is hidden, and the sides are drawn by chance.',
       '어느 모델이 쓴 답인지는 숨겨져 있고, 좌우는 무작위로 정해집니다.'],
@@ -24,7 +24,10 @@
     empty: ['(empty answer)', '(빈 답변)'],
     back: ['Take back', '취소'],
     cast: ['Saved.', '저장했습니다.'],
-    revealed: ['Saved. A was {left}, B was {right}.', '저장했습니다. A는 {left}, B는 {right}.'],
+    chose: ['Last pair: you preferred {better} to {other}.', '직전 쌍: {other}보다 {better}를 골랐습니다.'],
+    chose_tie: ['Last pair: {left} and {right}, equally good.', '직전 쌍: {left}, {right} (비슷하다).'],
+    chose_bad: ['Last pair: {left} and {right}, both bad.', '직전 쌍: {left}, {right} (둘 다 나쁘다).'],
+    over: ['over {a}', '{a}보다'],
     taken: ['Taken back: it does not count and is not asked again.',
       '취소했습니다. 집계에서 빠지고 다시 묻지 않습니다.'],
     done: ['Everything is judged. Thank you.', '모두 마쳤습니다. 고맙습니다.'],
@@ -145,7 +148,12 @@
       const seconds = (performance.now() - since) / 1000;
       const found = await ask('/vote', {pair: pair.id, choice, seconds});
       last = pair.id;
-      tell(found.models ? 'revealed' : 'cast', found.models);
+      // Of the last pair, in words without A and B: those stand on the next pair already.
+      if (!found.models) tell('cast');
+      else if (choice === 'tie' || choice === 'bad') tell('chose_' + choice, found.models);
+      else tell('chose', {
+        better: found.models[choice], other: found.models[choice === 'left' ? 'right' : 'left'],
+      });
       await next();
     });
   }
@@ -189,7 +197,7 @@
     });
     at('results').replaceChildren();
     table('shorter', ['match', 'pairs', 'wins', 'even', 'share'], found.matches.map((m) => [
-      [m.b, '↔ ' + m.a], [m.pairs], [m.wins_b + ' : ' + m.wins_a], [m.ties + ' · ' + m.bad],
+      [m.b, word('over', m)], [m.pairs], [m.wins_b + ' : ' + m.wins_a], [m.ties + ' · ' + m.bad],
       [percent(m.share_b), percent(m.ci95[0]) + '–' + percent(m.ci95[1])],
     ]));
     if (found.strengths.length > 2) {
@@ -202,7 +210,7 @@
     add(card, 'h2', word('checks'));
     add(card, 'p', agreed.pairs ? word('agree', {
       same: percent(agreed.same.share), n: agreed.pairs,
-      alpha: agreed.alpha === null ? '–' : agreed.alpha.toFixed(2),
+      alpha: agreed.alpha === null ? '–' : agreed.alpha.toFixed(2).replace('-', '\u2212'),
     }) : word('agree_none'));
     add(card, 'p', word('leftward', bars(found.left_won)));
     if (found.longer_won.n) add(card, 'p', word('longer', bars(found.longer_won)));

@@ -171,6 +171,7 @@ class Listening:
             self._socket = socket.socket(family, kind)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
+            self._socket.listen(64)  # whoever opens the address now waits until it is served
         except OSError as error:
             why = error.strerror or error
             raise EnvironmentFailure(f"--host {host} --port {port}: {why}") from None

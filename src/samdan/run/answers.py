@@ -18,6 +18,7 @@ from samdan.spec import nearest_key, parse_yaml, plain
 
 # Tasks whose items hold an option or nothing, not an answer that the model wrote.
 NOT_WRITTEN = frozenset({"bpb", "multiple_choice", "cloze"})
+ANSWER_TOKENS = 256
 Say = Callable[[str], None]
 
 
@@ -110,7 +111,11 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def write_answers(
-    ledger: Ledger, models: Sequence[str], prompts: Sequence[str], max_new_tokens: int, say: Say
+    ledger: Ledger,
+    models: Sequence[str],
+    prompts: Sequence[str],
+    say: Say,
+    max_new_tokens: int = ANSWER_TOKENS,
 ) -> None:
     """Greedy answers of the models to prompts that they have not answered; kept in the run."""
     from samdan.evals.generate import greedy

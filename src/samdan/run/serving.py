@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -12,21 +11,19 @@ from samdan.records import EnvironmentFailure
 from samdan.run.judging import Judged, Say
 
 
-def listen(
-    judged: Judged, place: tuple[str, int, Sequence[str]], reveal: bool, say: Say
-) -> None:
-    """``place``: host, port, and the names that raters may use. Blocks until it is interrupted."""
+def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> None:
+    """``place``: host and port. Blocks until it is interrupted."""
     try:
         from samdan.judge.server import Listening, Session
     except ImportError as error:
         raise EnvironmentFailure(
             f"samdan judge serve needs {error.name}: pip install 'samdan[judge]'"
         ) from None
-    host, port, names = place
+    host, port = place
     with Votes(judged.ledger.votes()) as votes:
         run = judged.ledger.folder.resolve().name
         session = Session(run, judged.pairs, votes, partial(judged.summary, votes), reveal)
-        server = Listening(session, host, port, names)
+        server = Listening(session, host, port)
         say(f"{len(judged.pairs)} pairs of {', '.join(judged.models)} for each rater")
         for identical in judged.summary(votes)["identical"]:
             say(
