@@ -168,12 +168,13 @@ def test_nothing_is_told_where_models_stay_hidden(tmp_path: Path) -> None:
             tab.language("ko-KR")
             tab.screen(1280, 800)
             begin(tab, server.address, "kim")
+            shown = ""
             for number in range(2):
                 wait_to_vote(tab, number)
+                shown += tab.js("document.querySelector('.answers').innerText")
                 tab.press("a")
                 tab.press("a")  # pressed twice: the second is for a pair that was not read yet
             wait_to_vote(tab, 2)
-            shown = tab.js("document.querySelector('.answers').innerText")
             assert "<img src=x" in shown
             assert "(빈 답변)" in shown
             told = tab.js("document.body.innerText")

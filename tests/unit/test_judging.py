@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -28,6 +29,7 @@ from samdan.run.answers import answers_of, read_prompts
 from samdan.run.asking import ask_judge
 from samdan.run.judging import export, judged, results, vote_comparisons
 from samdan.run.ledger import Ledger
+from samdan.run.serving import listen
 from samdan.run.votes_view import lines
 from teacher_server import Seen, teacher_server
 
@@ -285,6 +287,16 @@ def test_decided_pairs_are_read_by_a_dpo_stage(tmp_path: Path) -> None:
         assert pair.chosen[0].content == row["chosen"]
     with pytest.raises(DataError, match="--by model:x: no votes; there are votes by: person"):
         export(run, out, by="model:x")
+
+
+def test_without_the_extra_the_page_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "samdan.judge.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    found = judged(make_run(tmp_path), ["sft", "dpo"])
+    with pytest.raises(EnvironmentFailure, match=r"needs uvicorn: pip install 'samdan\[judge\]'"):
+        listen(found, ("127.0.0.1", 0), True, lambda text: None)
 
 
 # -- a model as judge ------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,7 +154,10 @@ def _judged(run_dir: Path, models: list[str], most: int, prompts: Path | None) -
 
         asked = read_prompts(prompts)
         ledger = Ledger(run_dir)
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         write_answers(ledger, chosen_models(ledger, models), asked, _say)
         return judged(run_dir, models, most, asked)
     return judged(run_dir, models, most)

@@ -11,10 +11,10 @@ from samdan.preferences.votes import Pair, Verdict
 from samdan.records import Interval
 
 PRIOR = 1.0
-TOLERANCE = 1e-9
+TOLERANCE = 1e-7
 MOST_ITERATIONS = 10_000
 DRAWS = 400
-POINTS = 400.0  # as in chess: 400 points are odds of ten to one
+SCALE = 400 / math.log(10)  # points as in chess: 400 are odds of ten to one
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +29,31 @@ class Strength:
 Wins = list[list[float]]
 
 
-def bradley_terry(wins: Sequence[Sequence[float]], prior: float = PRIOR) -> list[float]:
+def bradley_terry(
+    wins: Sequence[Sequence[float]], prior: float = PRIOR, start: Sequence[float] | None = None
+) -> list[float]:
     """Log-strengths with mean 0, where ``wins[i][j]`` is how often i beat j (a tie is half each).
 
-    Maximised by minorisation (Hunter 2004, MM algorithms for generalized Bradley-Terry models).
-    ``prior``: games, half of them won, that every model is thought to have played against one of
-    strength 1. It keeps the strength of a model that never lost finite, and that of models which
-    were never compared comparable; 0 leaves it out.
+    The maximum of the likelihood by the iteration of Newman 2023 (Efficient computation of rankings
+    from pairwise comparisons, JMLR 24): it has the fixed point of Zermelo's, which is minorisation
+    (Hunter 2004), and reaches it in far fewer steps. ``prior``: games, half of them won, that every
+    model is thought to have played against one of strength 1. It keeps the strength of a model that
+    never lost finite, and that of models which were never compared comparable; 0 leaves it out.
+    ``start``: log-strengths to begin with.
     """
     n = len(wins)
-    strength = [1.0] * n
-    won = [math.fsum(wins[i]) + prior / 2 for i in range(n)]
+    strength = [1.0] * n if start is None else [math.exp(value) for value in start]
     for _ in range(MOST_ITERATIONS):
-        updated = []
-        for i in range(n):
-            played = [
-                (wins[i][j] + wins[j][i]) / (strength[i] + strength[j]) for j in range(n) if j != i
-            ]
-            against = math.fsum(played) + prior / (strength[i] + 1.0)
-            updated.append(won[i] / against if against else 1.0)
-        moved = max(abs(u - s) / s if s else abs(u) for u, s in zip(updated, strength, strict=True))
-        strength = updated
+        moved = 0.0
+        for i, own in enumerate(strength):
+            won, lost = prior / 2 / (own + 1.0), prior / 2 / (own + 1.0)
+            for j, other in enumerate(strength):
+                if j != i:
+                    won += wins[i][j] * other / (own + other)
+                    lost += wins[j][i] / (own + other)
+            if lost:
+                moved = max(moved, abs(won / lost / own - 1.0) if own else 0.0)
+                strength[i] = won / lost
         if moved < TOLERANCE:
             break
     logs = [math.log(max(value, 1e-300)) for value in strength]
@@ -75,12 +79,15 @@ def strengths(
     if not games:
         return []
     prompts = list(games.values())
-    points = _fitted(prompts, len(known))
+    n = len(known)
+    fitted = bradley_terry(_table(prompts, n))
     rng = random.Random(seed)
-    draws = DRAWS if len(prompts) > 1 else 0
-    drawn = [_fitted(rng.choices(prompts, k=len(prompts)), len(known)) for _ in range(draws)]
+    drawn = [
+        bradley_terry(_table(rng.choices(prompts, k=len(prompts)), n), start=fitted)
+        for _ in range(DRAWS if len(prompts) > 1 else 0)
+    ]
     return [
-        Strength(name, points[i], _quantiles([draw[i] for draw in drawn]))
+        Strength(name, SCALE * fitted[i], _quantiles([SCALE * draw[i] for draw in drawn]))
         for i, name in enumerate(known)
     ]
 
@@ -92,10 +99,6 @@ def _table(prompts: Sequence[Sequence[tuple[int, int, float]]], n: int) -> Wins:
             wins[a][b] += share
             wins[b][a] += 1.0 - share
     return wins
-
-
-def _fitted(prompts: Sequence[Sequence[tuple[int, int, float]]], n: int) -> list[float]:
-    return [POINTS * value / math.log(10) for value in bradley_terry(_table(prompts, n))]
 
 
 def _quantiles(values: Sequence[float]) -> Interval:

@@ -35,6 +35,8 @@ def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> No
                 "Others can reach this page: whoever has the address can vote under any name, and "
                 "http can be read on the way. Use it in a network that you trust."
             )
+        if host in ("0.0.0.0", "::"):
+            say(f"In place of {host}, raters write the address of this machine.")
         say(f"Open {server.address}")
         say("Votes are saved as they are cast; stop with Ctrl-C and go on with the same command.")
         with suppress(KeyboardInterrupt):  # the way to end it
