@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
+import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
-from e2e.helpers import done_again, samdan
+from e2e.helpers import Program, done_again, samdan
 from samdan.judge.store import Votes
 from samdan.preferences.votes import Vote
 from samdan.run.answers import write_answers
@@ -66,3 +71,36 @@ def test_a_gate_waits_for_votes_and_judges_again_when_they_are_there(
     nothing = samdan("judge", "report", reference)
     assert nothing.code == 1
     assert "no votes yet" in nothing.err
+
+
+def test_the_page_is_served_until_it_is_interrupted(reference: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(reference, tmp_path / "run"))
+    questions = tmp_path / "questions.txt"
+    questions.write_text("\n".join(QUESTIONS), "utf-8")
+    words = ("--models", "cpt", "sft", "--pairs", "3", "--prompts", questions)
+    program = Program("judge", "serve", run, *words)
+    end = time.monotonic() + 120
+    while not (found := re.search(r"Open (http://127\.0\.0\.1:\d+/)\?token=(\S+)", program.out)):
+        assert program.process.is_alive(), program.err
+        assert time.monotonic() < end, program.out
+        time.sleep(0.1)
+    address, token = found.groups()
+
+    def ask(path: str, **values: str) -> dict[str, object]:
+        headers = {"Content-Type": "application/json", "X-Samdan-Token": token}
+        body = json.dumps({"rater": "kim", **values}).encode()
+        with urlopen(Request(f"{address}{path}", body, headers), timeout=60) as answer:
+            return dict(json.load(answer))
+
+    shown = ask("next")
+    assert shown["of"] == 3
+    assert ask("vote", pair=shown["pair"]["id"], choice="tie")["added"]  # type: ignore[index]
+    assert program.process.pid
+    os.kill(program.process.pid, signal.SIGINT)
+    ended = program.wait()
+    assert ended.code == 0, ended.err
+    assert "cpt: answers 5 prompts" in ended.out
+    assert f"votes: 1 in {run / 'judge' / 'votes.sqlite'}" in ended.out
+    assert token not in ended.err  # nor in a log of requests
+    with Votes(Ledger(run).votes(), read_only=True) as votes:
+        assert [vote.choice for vote in votes.counting()] == ["tie"]

@@ -56,8 +56,10 @@ class Votes:
         self._lock = threading.Lock()
         try:
             if read_only:
-                source = f"{path.resolve().as_uri()}?mode=ro"
+                # Not mode=ro: it could not roll back what a crash left half written.
+                source = f"{path.resolve().as_uri()}?mode=rw"
                 self._file = sqlite3.connect(source, uri=True, check_same_thread=False, timeout=30)
+                self._file.execute("PRAGMA query_only = ON")
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = sqlite3.connect(path, check_same_thread=False, timeout=30)
@@ -138,15 +140,13 @@ class Votes:
                     (*[_storable(value) for value in row], row[0]),
                 )
 
-    def cast(
-        self, vote: Vote, seconds: float | None = None, said: str = "", once: bool = True
-    ) -> bool:
-        """Adds a vote; ``once``: not when this rater has one on the pair (and order) already.
+    def cast(self, vote: Vote, seconds: float | None = None, said: str = "") -> bool:
+        """Adds a vote, but not when this rater has voted on the pair (and order) before.
 
         ``said``: a judging model's own words. Returns whether it was added.
         """
         with self._transaction():
-            if once and self._has(vote):
+            if self._has(vote):
                 return False
             self._insert(vote, vote.choice, seconds, said)
             return True

@@ -25,11 +25,8 @@ def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> No
         session = Session(run, judged.pairs, votes, partial(judged.summary, votes), reveal)
         server = Listening(session, host, port)
         say(f"{len(judged.pairs)} pairs of {', '.join(judged.models)} for each rater")
-        for identical in judged.summary(votes)["identical"]:
-            say(
-                f"{identical['a']} and {identical['b']}: {identical['prompts']} prompts have "
-                "identical answers and are not asked"
-            )
+        for (a, b), prompts in judged.chosen.identical.items():
+            say(f"{a} and {b}: {prompts} prompts have identical answers and are not asked")
         if not _is_loopback(host):
             say(
                 "Others can reach this page: whoever has the address can vote under any name, and "
