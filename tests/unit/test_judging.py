@@ -153,6 +153,17 @@ def test_more_pairs_only_add_some_and_another_seed_takes_others() -> None:
     assert choose(asked(30), ["base", "sft"], 5, seed=1).pairs != few.pairs
 
 
+def test_a_prompt_counts_once_and_answers_of_one_place_are_compared() -> None:
+    places = [
+        Asked("p", "prompts", {"sft": "a long answer"}),
+        Asked("p", "samples", {"base": "b", "sft": "s", "dpo": "d"}),
+        Asked("p", "task:x", {"base": "b2", "sft": "s2", "dpo": "d2"}),
+    ]
+    chosen = choose(places, ["base", "sft", "dpo"], 9)
+    answers = [(pair.answer_a, pair.answer_b) for pair in chosen.pairs]
+    assert answers == [("b", "s"), ("b", "d"), ("s", "d")]
+
+
 def test_sides_are_drawn_and_stay() -> None:
     drawn = [side(b"secret", "kim", str(n)) for n in range(400)]
     assert drawn == [side(b"secret", "kim", str(n)) for n in range(400)]
@@ -180,6 +191,17 @@ def test_a_sample_that_a_task_measures_with_is_the_tasks(tmp_path: Path) -> None
     (one,) = [a for a in answers_of(Ledger(tmp_path)) if a.prompt == "안녕하세요?"]
     assert one.source == "task:options"
     assert one.said["dpo"] == "dpo"
+
+
+def test_a_task_without_a_name_is_called_by_its_kind(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    text = recipe.read_text("utf-8").replace("name: polite, ", "")
+    recipe.write_text(text, "utf-8")
+    for model in ("sft", "dpo"):
+        items = {"pattern": [{"prompt": "무엇?", "said": model}]}
+        write_evaluation(tmp_path, model, items, [])
+    assert {pair.prompt for pair in judged(tmp_path, ["sft", "dpo"]).pairs} == {"무엇?"}
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

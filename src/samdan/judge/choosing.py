@@ -35,6 +35,8 @@ class Chosen:
 def choose(asked: Sequence[Asked], models: Sequence[str], most: int, seed: int = 0) -> Chosen:
     """Up to ``most`` pairs, as many of each two models as there are, prompts by chance.
 
+    Of a prompt that comes twice, the first place where both models answered counts.
+
     The same answers and seed give the same pairs in the same order, and a larger ``most`` only adds
     some at the end: all raters see the same pairs, so that their agreement can be measured.
     """
@@ -42,17 +44,18 @@ def choose(asked: Sequence[Asked], models: Sequence[str], most: int, seed: int =
     possible: list[Pair] = []
     identical: dict[tuple[str, str], int] = {}
     for a, b in combinations(models, 2):
-        found: dict[str, Pair] = {}
+        found: list[Pair] = []
+        prompts: set[str] = set()
         for one in asked:
-            if a not in one.said or b not in one.said:
+            if one.prompt in prompts or a not in one.said or b not in one.said:
                 continue
+            prompts.add(one.prompt)
             if one.said[a].strip() == one.said[b].strip():
                 identical[a, b] = identical.get((a, b), 0) + 1
-                continue
-            pair = Pair(one.prompt, a, b, one.said[a], one.said[b], one.source)
-            found.setdefault(pair.id, pair)
-        possible += found.values()
-        queues.append(sorted(found.values(), key=lambda pair: _drawn(seed, pair.prompt)))
+            else:
+                found.append(Pair(one.prompt, a, b, one.said[a], one.said[b], one.source))
+        possible += found
+        queues.append(sorted(found, key=lambda pair: _drawn(seed, pair.prompt)))
     return Chosen(tuple(_in_turn(queues, most)), tuple(possible), identical)
 
 

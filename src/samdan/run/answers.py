@@ -17,7 +17,7 @@ from samdan.run.ledger import Ledger, read_json
 from samdan.spec import nearest_key, parse_yaml, plain
 
 # Tasks whose items hold an option or nothing, not an answer that the model wrote.
-NOT_WRITTEN = frozenset({"bpb", "multiple_choice", "cloze"})
+NOT_WRITTEN = frozenset({"bpb", "multiple_choice", "cloze", "probes", "harness"})
 ANSWER_TOKENS = 256
 Say = Callable[[str], None]
 
@@ -48,40 +48,41 @@ def seed_of(ledger: Ledger) -> int:
 
 
 def answers_of(ledger: Ledger) -> list[Asked]:
-    """Every prompt of samples, tasks and ``--prompts`` with what each model answered.
+    """Every prompt of ``--prompts``, samples and tasks with what each model answered to it there.
 
     A model that was trained again has new answers; its old ones are not among these. A prompt that
-    comes twice counts once.
+    comes from several places is there as often: answers of one place only are alike in length.
     """
     recipe = _recipe(ledger)
-    kinds = {str(task["name"]): task.get("kind") for task in recipe.get("evaluate") or ()}
-    sources: dict[str, str] = {}
-    said: dict[str, dict[str, str]] = {}
+    # What a recipe leaves out is not written: a task without a name is called by its kind.
+    tasks = {str(t.get("name") or t["kind"]): t["kind"] for t in recipe.get("evaluate") or ()}
+    sources = ["prompts", "samples", *(f"task:{name}" for name in tasks)]
+    said: dict[str, dict[str, dict[str, str]]] = {source: {} for source in sources}
     measured: dict[str, str] = {}  # by prompt: the task that measures with it
 
-    def add(prompt: Any, source: str, model: str, answer: Any) -> None:
+    def add(source: str, prompt: Any, model: str, answer: Any) -> None:
         if isinstance(prompt, str) and isinstance(answer, str):
-            sources.setdefault(prompt, source)
-            said.setdefault(prompt, {}).setdefault(model, answer)
+            said[source].setdefault(prompt, {}).setdefault(model, answer)
 
     fresh = read_json(ledger.fresh_answers())
     for model in models_of(ledger):
         kept = fresh.get(model, {})
         if kept.get("model") == _identity(ledger, model):
             for prompt, answer in kept.get("said", {}).items():
-                add(prompt, "prompts", model, answer)
+                add("prompts", prompt, model, answer)
         found = read_json(ledger.evaluation(model))
         samples = zip(recipe.get("samples") or (), found.get("samples", ()), strict=False)
         for prompt, answer in samples:
-            add(prompt, "samples", model, answer)
-        for task, kind in kinds.items():
+            add("samples", prompt, model, answer)
+        for task, kind in tasks.items():
             for item in found.get("items", {}).get(task, ()):
                 measured.setdefault(item.get("prompt"), f"task:{task}")
                 if kind not in NOT_WRITTEN:
-                    add(item.get("prompt"), f"task:{task}", model, item.get("said"))
+                    add(f"task:{task}", item.get("prompt"), model, item.get("said"))
     return [
-        Asked(prompt, measured.get(prompt, source), said[prompt])
-        for prompt, source in sources.items()
+        Asked(prompt, measured.get(prompt, source), answers)
+        for source, prompts in said.items()
+        for prompt, answers in prompts.items()
     ]
 
 
