@@ -151,7 +151,8 @@ def _from_teacher(job: FromTeacher, say: Say, progress: Progress) -> dict[str, A
         Journal(beside(job.out, "answers.jsonl")) as journal,
         Output(job.out) as output,
     ):
-        lesson = Lesson(teacher, prompters, journal, job.seed, source["kind"])
+        kind, shortest = source["kind"], settings.min_chars
+        lesson = Lesson(teacher, prompters, journal, job.seed, kind, shortest)
         part, asked, line = teach(lesson, passages, output, progress)
         facts = {"method": "teacher", "task": job.task, "seed": job.seed, "input": source, **part}
         facts["settings"] = settings.model_dump(mode="json")

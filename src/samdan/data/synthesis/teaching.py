@@ -50,6 +50,7 @@ class Lesson:
     journal: Journal
     seed: int
     method: str  # "documents" or "triples": what the ids of a passage are
+    min_chars: int  # shortest answer that is used
 
 
 def teach(
@@ -198,8 +199,7 @@ def _fault(
         return reply.status
     if reply.text in seen:
         return "duplicate"
-    minimum = lesson.teacher.settings.min_chars
-    return teacher_fault(reply.text, request.user, prompter.language, minimum)
+    return teacher_fault(reply.text, request.user, prompter.language, lesson.min_chars)
 
 
 def _count(tokens: Counter[str], reply: Reply | None) -> None:
