@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "samdan"
 LAYERS = (
     ("records", "hangul"),
     ("spec",),
-    ("cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
+    ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),
