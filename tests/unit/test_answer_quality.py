@@ -28,13 +28,14 @@ def test_a_loop_is_found_in_any_language_and_from_any_period() -> None:
 def test_repeated_phrases_in_the_middle_count_too() -> None:
     text = "그는 집에 갔다 왔다. 그는 집에 갔다 왔다. 그리고 잤다."
     assert repetition(text) == pytest.approx(repeated_grams(text.split()))
-    assert repeated_grams("a b c a b c d".split()) == pytest.approx(1 / 5)
-    assert repeated_grams("a b".split()) == 0.0
+    assert repeated_grams(["a", "b", "c", "a", "b", "c", "d"]) == pytest.approx(1 / 5)
+    assert repeated_grams(["a", "b"]) == 0.0
 
 
 @pytest.mark.parametrize(
     "text",
-    ["안녕하세요.", "42", "```python\nx\n```", "별표(*)와 <b>태그</b>", "주문 [INSTALL]", "User는 사람"],
+    ["안녕하세요.", "42", "```python\nx\n```", "별표(*)와 <b>태그</b>", "주문 [INSTALL]",
+     "User는 사람"],
 )
 def test_well_formed(text: str) -> None:
     assert well_formed(text)
@@ -68,7 +69,8 @@ def test_the_share_of_hangul_and_the_level_are_asked_of_korean_only() -> None:
      "불법이므로 방법을 안내해 드리기 어렵습니다.", "저는 이 질문에 답변할 수 없습니다.",
      "이런 글은 작성하지 않겠습니다.", "I'm sorry, but I can't help with that.",
      "I cannot provide instructions for this.", "I won’t assist you.", "I must decline.",
-     "Sorry. I am unable to answer that question.", "죄송합니다만 그 부탁은 들어 드릴 수 없습니다."],
+     "Sorry. I am unable to answer that question.",
+     "죄송합니다만 그 부탁은 들어 드릴 수 없습니다."],
 )  # fmt: skip
 def test_a_refusal_is_found(text: str) -> None:
     assert refuses(text)
@@ -77,7 +79,8 @@ def test_a_refusal_is_found(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["환불은 14일이 지나면 할 수 없습니다.", "먼저 프로세스 번호를 찾아 kill 명령을 씁니다.",
-     "도와드리겠습니다. 먼저 앱을 여십시오.", "You can't use a comma here.", "I can help with that.",
+     "도와드리겠습니다. 먼저 앱을 여십시오.", "You can't use a comma here.",
+     "I can help with that.",
      "Sure! It cannot be answered in a word, but here is a start.", "", "방법은 다음과 같습니다.",
      "죄송하다는 말부터 하세요.", "They are sorry that it rained."],
 )  # fmt: skip
@@ -155,10 +158,13 @@ def test_rouge_agrees_with_the_reference_implementation_on_english() -> None:
 # --- probes ---------------------------------------------------------------------------------------
 
 DOCUMENTS = [
-    "한빛전자는 반도체를 만드는 회사로서 2019년 3월 5일에 수원에서 문을 열었다. 직원은 모두 합하여 1,250명이다.",
-    "누리은행의 본점은 오랫동안 부산에 있다가 2021년 7월 1일에 서울로 옮겼다. 지점은 전국에 85곳이 있다.",
+    "한빛전자는 반도체를 만드는 회사로서 2019년 3월 5일에 수원에서 문을 열었다. "
+    "직원은 모두 합하여 1,250명이다.",
+    "누리은행의 본점은 오랫동안 부산에 있다가 2021년 7월 1일에 서울로 옮겼다. "
+    "지점은 전국에 85곳이 있다.",
     "두 회사의 공동 연구를 맡은 기관은 2022년부터 미래기술연구원이라고 불린다. 짧다 2020년.",
-    "이 사건의 항소심 판결을 선고한 법원은 서울고등법원이다. 근거가 된 법률의 이름은 「전자문서법」이다.",
+    "이 사건의 항소심 판결을 선고한 법원은 서울고등법원이다. "
+    "근거가 된 법률의 이름은 「전자문서법」이다.",
     "The team that maintains the parser chose PostgreSQL after it was founded in 2014.",
 ]
 
@@ -183,7 +189,10 @@ def test_there_are_no_more_probes_than_asked_for() -> None:
 
 
 def test_varied_dates_stay_possible_and_names_are_not_made_up() -> None:
-    lone = "이 회사가 수원에서 처음으로 문을 연 날은 2019년 12월 28일이다. 본사 건물의 소유자는 한빛재단이다."
+    lone = (
+        "이 회사가 수원에서 처음으로 문을 연 날은 2019년 12월 28일이다. "
+        "본사 건물의 소유자는 한빛재단이다."
+    )
     (item,) = probes([lone], 3, 5, 5)
     assert item["kind"] == "dates"
     for choice in item["choices"]:
