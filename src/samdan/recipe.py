@@ -34,7 +34,7 @@ from samdan.stages import (
     Stage,
     gates_of,
 )
-from samdan.tasks import Task
+from samdan.tasks import Probes, Task
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
@@ -47,9 +47,10 @@ MODELS = frozenset({"base", "tokenizer", "embedding", "surrogate"})
 RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
 TAGS = KINDS | frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
-    "at_least", "at_most", "bpb",
-    "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
-    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
+    "at_least", "at_most", "bpb", "instructions", "qa", "overlap", "open", "refusal", "probes",
+    "harness", "multiple_choice", "cloze", "exact", "pattern", "int", "float",
+    "ets", "eta", "ets_com", "dsir", "recency", "quality", "random", "tfidf", "hidden_states",
+    "sentence_model",
 ])  # fmt: skip
 
 
@@ -198,7 +199,17 @@ class Recipe(Spec):
         for name in tasks:
             if tasks.count(name) > 1 or name in places:
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
+        self._probed()
         return self
+
+    def _probed(self) -> None:
+        documents = {s.label for stage, s in self.sources() if stage.kind == "cpt"}
+        for task in self.evaluate:
+            if isinstance(task, Probes) and task.source and task.source not in documents:
+                raise ValueError(
+                    f"task '{task.name}': no CPT stage has a source '{task.source}'; there are: "
+                    f"{', '.join(sorted(documents)) or 'none'}"
+                )
 
     def _ignored(self, sources: Mapping[str, Any]) -> None:
         known = [*sources, *(task.name for task in self.evaluate)]

@@ -54,6 +54,7 @@ def test_the_share_of_hangul_and_the_level_are_asked_of_korean_only() -> None:
     korean = quality("오늘 날씨는 어떤가요?", "맑습니다. It is fine. 좋아요.")
     assert korean.hangul == pytest.approx(7 / 15)
     assert korean.one_level is False
+    assert quality("다음을 영어로 번역해 주세요: 맑다", "It is fine.").hangul is None
     english = quality("How is the weather?", "It is fine.")
     assert english.hangul is None
     assert english.one_level is None

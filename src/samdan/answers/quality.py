@@ -10,7 +10,7 @@ from typing import Final
 
 from samdan.answers.levels import one_level
 from samdan.answers.refusal import refuses
-from samdan.answers.text import hangul_share, is_korean, words
+from samdan.answers.text import asks_for_korean, hangul_share, is_korean, words
 
 GRAM: Final = 3  # words
 LONGEST_UNIT: Final = 200  # characters of a loop's period
@@ -43,7 +43,7 @@ def quality(prompt: str, answer: str) -> Quality:
         repetition=repetition(answer),
         format=well_formed(answer),
         refusal=refuses(answer),
-        hangul=hangul_share(answer) if is_korean(prompt) else None,
+        hangul=hangul_share(answer) if asks_for_korean(prompt) else None,
         one_level=one_level(answer) if is_korean(answer) else None,
     )
 

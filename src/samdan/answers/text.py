@@ -16,6 +16,9 @@ _LETTER: Final = re.compile(r"[^\W\d_]")
 _HANGUL: Final = re.compile(r"[가-힣ㄱ-ㅎㅏ-ㅣ]")
 _LATIN: Final = re.compile(r"[A-Za-zＡ-Ｚａ-ｚ]")
 _HANJA: Final = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_OTHER_LANGUAGE: Final = re.compile(
+    r"(?:영어|영문|일본어|중국어|한자)(?:로|으로)|번역|\btranslate\b|\bin English\b", re.IGNORECASE
+)
 _FENCE: Final = re.compile(r"^\s*```.*?(?:^\s*```\s*$|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -83,6 +86,11 @@ def is_korean(text: str) -> bool:
     """Whether at least three letters in ten are Hangul: Korean with terms in Latin letters is."""
     share = hangul_share(text)
     return share is not None and share >= 0.3
+
+
+def asks_for_korean(prompt: str) -> bool:
+    """Whether an answer in Korean is expected: the prompt is Korean and asks for nothing else."""
+    return is_korean(prompt) and _OTHER_LANGUAGE.search(prompt) is None
 
 
 def has_latin(text: str) -> bool:
