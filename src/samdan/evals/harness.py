@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,6 @@ def _library(task: Harness, subject: Subject) -> tuple[Any, Any, Any]:
     try:
         from lm_eval import evaluator
         from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise EnvironmentFailure(f"{MISSING} ({_first_line(error)})") from None
     model = HFLM(
@@ -76,7 +76,26 @@ def _library(task: Harness, subject: Subject) -> tuple[Any, Any, Any]:
         max_length=subject.max_length,
         truncation=True,
     )
-    return evaluator, TaskManager(include_path=task.path), model
+    return evaluator, _manager(task), model
+
+
+def _manager(task: Harness) -> Any:
+    """What knows the tasks. Those of the harness, thousands of files, are looked at if needed."""
+    from lm_eval.tasks import TaskManager
+
+    if task.path is not None:
+        own = TaskManager(include_path=task.path, include_defaults=False)
+        if set(task.tasks) <= set(own.all_tasks):
+            return own
+        return TaskManager(include_path=task.path)
+    return _shipped()
+
+
+@cache
+def _shipped() -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _refuse_code(task: Harness) -> None:
@@ -108,12 +127,18 @@ def _requested(task: Harness, manager: Any) -> list[Any]:
     local: dict[str, dict[str, str]] = {}
     for one in task.data:
         local.setdefault(one.task, {})[one.split] = one.path
-    return [
-        {"task": name, "dataset_path": "json", "dataset_name": None,
-         "dataset_kwargs": {"data_files": local[name]}}
-        if name in local else name
-        for name in task.tasks
-    ]  # fmt: skip
+    replaced = [_replaced(name, files) for name, files in local.items()]
+    kept: list[Any] = [name for name in task.tasks if name not in local]
+    # As members of a group: only there are fields laid over those of a known task.
+    return [*kept, {"group": f"{task.name}-local", "task": replaced}] if replaced else kept
+
+
+def _replaced(name: str, files: Mapping[str, str]) -> dict[str, Any]:
+    """A task with files for its data set; a split without a file is one that it does not have."""
+    splits = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
+    here = {key: split if split in files else None for key, split in splits.items()}
+    local = {"dataset_path": "json", "dataset_name": None, "fewshot_split": here["training_split"]}
+    return {"task": name, **here, **local, "dataset_kwargs": {"data_files": dict(files)}}
 
 
 def _results(name: str, found: Mapping[str, Any]) -> Iterator[EvalResult]:
