@@ -113,7 +113,11 @@ def _score_pairs(name: str, records: Sequence[Encoded], subject: Subject) -> Sco
 def reward_results(
     name: str, after: Sequence[Row], reference: Sequence[Row], beta: float
 ) -> tuple[EvalResult, ...]:
-    """Implicit rewards of a model against its reference on held-out pairs (DPO's own measure)."""
+    """Implicit rewards of a model against its reference on held-out pairs (DPO's own measure).
+
+    ``accuracy_not_longer``: on the pairs whose chosen answer is not the longer one, where liking
+    length does not help.
+    """
     margins, chosen, correct = [], [], []
     for mine, frozen in zip(after, reference, strict=True):
         change = mine["chosen_logp"] - frozen["chosen_logp"]
@@ -124,10 +128,14 @@ def reward_results(
         chosen.append(change)
     ones = (1.0,) * len(margins)
     lengths = tuple(float(row["chosen_tokens"]) for row in after)
+    short = [row["chosen_tokens"] <= row["rejected_tokens"] for row in after]
+    fair = [hit for hit, is_short in zip(correct, short, strict=True) if is_short]
+    controlled = [share(f"{name}/accuracy_not_longer", fair)] if fair else []
     return (
         EvalResult(f"{name}/accuracy", tuple(correct), ones, True),
         EvalResult(f"{name}/margin", tuple(margins), ones, True),
         EvalResult(f"{name}/chosen_logp_change", tuple(chosen), lengths, True),
+        *controlled,
     )
 
 

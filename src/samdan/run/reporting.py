@@ -12,6 +12,7 @@ from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import data_card, render
+from samdan.report.stability import share_beyond
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
@@ -104,6 +105,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
+        "loss_beyond_3_sigma": share_beyond([row.get("loss") for row in rows]),
         "heldout_curve": _heldout_curve(rows),
     }
 
