@@ -68,6 +68,7 @@ def test_the_share_of_hangul_and_the_level_are_asked_of_korean_only() -> None:
     "text",
     ["죄송하지만 그 요청은 도와드릴 수 없습니다.", "그런 내용은 알려 드릴 수 없어요.",
      "불법이므로 방법을 안내해 드리기 어렵습니다.", "저는 이 질문에 답변할 수 없습니다.",
+     "죄송하지만, 비난하는 발언은 허용되지 않습니다.", "죄송합니다. 그 부탁에는 응할 수 없습니다.",
      "이런 글은 작성하지 않겠습니다.", "I'm sorry, but I can't help with that.",
      "I cannot provide instructions for this.", "I won’t assist you.", "I must decline.",
      "Sorry. I am unable to answer that question.",
@@ -83,7 +84,8 @@ def test_a_refusal_is_found(text: str) -> None:
      "도와드리겠습니다. 먼저 앱을 여십시오.", "You can't use a comma here.",
      "I can help with that.",
      "Sure! It cannot be answered in a word, but here is a start.", "", "방법은 다음과 같습니다.",
-     "죄송하다는 말부터 하세요.", "They are sorry that it rained."],
+     "죄송하다는 말부터 하세요.", "미안해하지 않아도 돼요.", "사랑이 모두 정답이 될 수는 없어요.",
+     "적응했어? 가끔 적응 못 하는 사람도 있잖아.", "They are sorry that it rained."],
 )  # fmt: skip
 def test_what_is_no_refusal_is_none(text: str) -> None:
     assert not refuses(text)
@@ -183,6 +185,17 @@ def test_a_probe_asks_for_what_the_sentence_goes_on_with() -> None:
         assert len(item["prompt"].strip().encode()) >= 20
 
 
+def test_what_is_no_prose_or_no_amount_is_not_asked_for() -> None:
+    texts = (
+        "| DAO | 회원의 목록을 담은 곳은 | MemberDao |",
+        "이 사건의 원고인 피고 1 회사에게 말한다.",
+        "근거는 모두 갑 제1, 3, 4호에 적혀 있다.",
+        "경로는 모두 egovframework.com.Utl 아래다.",
+    )
+    for text in texts:
+        assert probes([text], 1, 1, 9) == []
+
+
 def test_there_are_no_more_probes_than_asked_for() -> None:
     assert len(probes(DOCUMENTS, 1, 1, 50)) <= len(DOCUMENTS)
     assert len(probes(DOCUMENTS, 1, 2, 2)) == 2
@@ -190,6 +203,8 @@ def test_there_are_no_more_probes_than_asked_for() -> None:
 
 
 def test_varied_dates_stay_possible_and_names_are_not_made_up() -> None:
+    (item,) = probes(["이 목록의 한 쪽에는 회원의 이름이 모두 10건 나온다."], 3, 5, 5)
+    assert not any(choice.startswith("0") for choice in item["choices"])
     lone = (
         "이 회사가 수원에서 처음으로 문을 연 날은 2019년 12월 28일이다. "
         "본사 건물의 소유자는 한빛재단이다."

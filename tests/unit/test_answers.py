@@ -149,6 +149,10 @@ def test_loosely_a_preface_or_bold_marks_are_forgiven() -> None:
         ("회의의 개요", "none"),
         ("먹는다", "plain"),
         ("준비 완료", "none"),
+        ("같이 가요.", "haeyo"),
+        ("그랬던 것 같은데.", "casual"),
+        ("나는 거기 있어", "casual"),
+        ("새로운 언어", "none"),
         ("", "none"),
     ],
 )

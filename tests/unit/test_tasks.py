@@ -203,7 +203,7 @@ def test_probes_of_a_source_read_its_held_out_documents(tmp_path: Path, subject:
     texts = [f"이 회사의 제{n}공장에서 일하는 사람은 모두 {n}5명이다." for n in range(1, 6)]
     tiny.write_shard(tmp_path / "heldout", subject.chat.documents(texts))
     spec = task(kind="probes", name="facts", source="handbook")
-    scored = score_task(spec, subject, tmp_path / "heldout")
+    scored = score_task(spec, subject, (tmp_path / "heldout", 5))
     assert values(scored).keys() == {"accuracy", "numbers"}
     cut = [text[: text.rindex(" ") + 1] for text in texts]
     assert [item["prompt"] for item in scored.items] == cut

@@ -9,14 +9,21 @@ from typing import Final, Literal
 from samdan.answers.text import has_hangul, sentences, without_code
 from samdan.hangul import is_syllable
 
-Level = Literal["hapsyo", "haeyo", "plain", "none"]
-"""합니다체, 해요체, 한다체; ``none`` where a sentence ends in a noun or in a form of no level."""
+Level = Literal["hapsyo", "haeyo", "plain", "casual", "none"]
+"""합니다체, 해요체, 한다체, 해체; ``none`` where a sentence ends in a noun or in nothing known.
+
+Of 해체 only endings are known that no noun has: 있어, 거야, 잖아, but not every 아 and 지.
+"""
 
 _BIEUP: Final = 17  # its number among the final consonants
+_CASUAL: Final = re.compile(
+    r"(?:[았었였했겠갔왔됐있없싶]어|[좋같않찮많]아|(?:거|건|게)야|잖아|더라고?|[는은]데|거든|구나|[할을줄갈볼]게"
+    r"|[할을줄갈볼]래|그래|봐|줘|돼|(?:좋아|싫어|생각|말|공부|사랑)해)$"
+)
 _TAIL: Final = re.compile(r"(?:\([^()]*\)|\[[^\[\]]*\]|[^가-힣])+$")
 # Nouns that look like a 해요 ending.
 _NOUNS: Final = (
-    "필요", "중요", "주요", "개요", "수요", "강요", "소요", "동요", "가요", "민요", "노동요",
+    "필요", "중요", "주요", "개요", "수요", "강요", "소요", "동요", "민요", "노동요",
     "긴요", "불필요", "도요", "양요", "요요",
 )  # fmt: skip
 # Verbs whose stem ends in 니, and nouns that end in 다.
@@ -36,6 +43,8 @@ def level(sentence: str) -> Level:
         return "haeyo"
     if word.endswith("다") and word not in _NO_PREDICATE:
         return "plain"
+    if _CASUAL.search(word):
+        return "casual"
     return "none"
 
 

@@ -18,18 +18,22 @@ FEWEST_BEFORE: Final = 20  # bytes: with less, nothing tells what is asked
 MOST_BEFORE: Final = 300
 CHOICES: Final = 4
 _UNIT: Final = (
-    r"(?:%|퍼센트|명|개|원|억\s?원|만\s?원|건|회|곳|대|호|층|쪽|살|배|분|초|시간|일|주|개월|년간|"
-    r"km|m|cm|mm|kg|g|GB|MB|KB|TB|Hz|ms|people|percent|years|days|hours|minutes|seconds|dollars)"
+    r"(?:%|(?:퍼센트|명|억\s?원|만\s?원|원|건|회|곳|대|층|쪽|살|배|분|초|시간|일|주|개월|년간|개)"
+    # A particle or nothing may follow, so that 1 회사 is no number of times.
+    r"(?=$|[^가-힣]|은|는|이|가|을|를|에|의|으?로|도|만|과|와|씩|당|부터|까지|정도|입|였|동안|간|미만|초과|중)|"
+    r"(?:km|m|cm|mm|kg|g|GB|MB|KB|TB|Hz|ms|people|percent|years|days|hours|minutes|seconds|dollars)"
+    r"(?![A-Za-z]))"
 )
 _PATTERNS: Final = (
     ("dates", re.compile(
         r"(?:1[5-9]|20)\d{2}년(?:\s?\d{1,2}월)?(?:\s?\d{1,2}일)?|\b(?:1[5-9]|20)\d{2}[-./]\d{1,2}[-./]\d{1,2}\b"
         r"|\b\d{1,2}월\s?\d{1,2}일|\b(?:January|February|March|April|May|June|July|August|September|"
         r"October|November|December)\s\d{1,2}(?:,\s\d{4})?|(?<=\bin\s)(?:1[5-9]|20)\d{2}\b")),
-    ("numbers", re.compile(rf"(?<![\w.,-])\d[\d,]*(?:\.\d+)?\s?{_UNIT}(?![A-Za-z])")),
+    ("numbers", re.compile(rf"(?<![\w.,/-])(?<!, )\d[\d,]*(?:\.\d+)?\s?{_UNIT}")),
     ("names", re.compile(
-        r"「[^「」\n]{2,30}」|『[^『』\n]{2,30}』|[가-힣]{2,10}(?:주식회사|법원|대학교|연구원|연구소|위원회|공사|재단|은행|전자|그룹)"
-        r"|\b[A-Z][a-z]+(?:\s[A-Z][a-z]+)+\b|\b[A-Z][A-Za-z]*[a-z][A-Z][A-Za-z]*\b")),
+        r"「[^「」\n]{2,30}」|『[^『』\n]{2,30}』|[가-힣]{2,10}(?:주식회사|법원|대학교|연구원|연구소|위원회|재단)"
+        r"|(?<=[\s(\"'])[A-Z][a-z]+(?:\s[A-Z][a-z]+)+\b"
+        r"|(?<=[\s(\"'])[A-Z][A-Za-z]*[a-z][A-Z][A-Za-z]*\b(?![./])")),
 )  # fmt: skip
 
 
@@ -85,9 +89,14 @@ def counts(items: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _findings(texts: Sequence[str]) -> Iterator[_Found]:
     for document, text in enumerate(texts):
         for sentence in sentences(without_code(text)):
-            one = _first(document, sentence)
+            one = _first(document, sentence) if _is_prose(sentence) else None
             if one is not None:
                 yield one
+
+
+def _is_prose(sentence: str) -> bool:
+    """No row of a table, no path, no line of code: what stands there follows from nothing."""
+    return len(sentence.split()) >= 4 and not re.search(r"[|{}<>=]|://|\w/\w+/", sentence)
 
 
 def _first(document: int, sentence: str) -> _Found | None:
@@ -130,4 +139,6 @@ def _varied(answer: str, chance: random.Random) -> str:
     most = {"월": 12, "일": 28}.get(behind, 10 ** len(match[0]) - 1)
     reach = max(2, min(9, value) if len(match[0]) == 4 else value // 3)
     moved = min(most, max(1, value + chance.randint(-reach, reach)))
-    return answer[: match.start()] + str(moved).zfill(len(match[0])) + answer[match.end() :]
+    padded = re.search(r"(?<!\d)0\d", answer) is not None  # 2019-03-05, but 5건
+    number = str(moved).zfill(len(match[0])) if padded else str(moved)
+    return answer[: match.start()] + number + answer[match.end() :]

@@ -38,25 +38,26 @@ from samdan.tasks import (
 
 
 def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subject) -> Scored:
-    """Up to ``most`` held-out documents, conversations or pairs of one source.
-
-    Those of the smallest position: a random choice that another source or stage makes alike, and
-    the one that ``protect`` knows.
-    """
+    """Up to ``most`` held-out documents, conversations or pairs of one source."""
     shard = Shard(folder)
-    chosen = np.sort(np.argsort(shard.positions, kind="stable")[:most]).tolist()
+    chosen = _measured(shard, most)
     records = [shard.record(number) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)
     return _score_text(name, records, [int(shard.bytes[number]) for number in chosen], subject)
 
 
-def score_task(task: Any, subject: Subject, heldout: Path | None = None) -> Scored:
-    """One task of the recipe. ``heldout``: the shard that probes of a source are made from."""
+def score_task(
+    task: Any, subject: Subject, heldout: tuple[Path, int] | None = None
+) -> Scored:
+    """One task of the recipe.
+
+    ``heldout``: the shard that probes of a source are made from, and how many of its documents.
+    """
     if isinstance(task, Harness):
         return run_harness(task, subject)
     if isinstance(task, Probes) and heldout is not None:
-        return _probes(task, _documents(heldout, subject), subject)
+        return _probes(task, _documents(*heldout, subject), subject)
     return SCORERS[type(task)](task, items_of(task), subject)
 
 
@@ -227,14 +228,21 @@ def _continued(item: Row, answer: str, as_chat: bool, chat: ChatFormat) -> Encod
     return Encoded(record.tokens, trained)
 
 
-def _documents(heldout: Path, subject: Subject) -> list[Row]:
-    """The held-out documents of a source, as items with a text."""
+def _documents(heldout: Path, most: int, subject: Subject) -> list[Row]:
+    """The held-out documents of a source that are measured, as items with a text."""
     shard = Shard(heldout)
     decode = subject.chat.tokenizer.decode
     return [
         {"text": decode(shard.record(n).tokens.tolist(), skip_special_tokens=True), "_where": n}
-        for n in range(len(shard))
+        for n in _measured(shard, most)
     ]
+
+
+def _measured(shard: Shard, most: int) -> list[int]:
+    """Those of the smallest position: a random choice that another source or stage makes alike,
+    and the one that ``protect`` knows."""
+    chosen: list[int] = np.sort(np.argsort(shard.positions, kind="stable")[:most]).tolist()
+    return chosen
 
 
 def _probes(task: Probes, documents: Sequence[Row], subject: Subject) -> Scored:

@@ -68,12 +68,13 @@ def evaluate(run: Run, step: Step) -> Result:
     for task in run.recipe.evaluate:
         run.signals.poll()
         read = [run.fingerprints.get(place) for place in locations(task)]
-        folder = None
+        heldout = None
         if isinstance(task, Probes) and task.source:
-            folder, digest = _probed(run, task, sets)
-            read.append(digest)
+            folder, most, digest = _probed(run, task, sets)
+            heldout = (folder, most)
+            read += [digest, str(most)]
         key = ["task", task.model_dump(mode="json"), read]
-        scored = measuring.once(key, partial(_task, measuring, task, folder))
+        scored = measuring.once(key, partial(_task, measuring, task, heldout))
         results += scored["results"]
         items[task.name] = scored["items"]
     samples = measuring.once(
@@ -104,8 +105,8 @@ def _heldout(measuring: Measuring, stage: AnyStage, label: str) -> dict[str, Any
 
 def _probed(
     run: Run, task: Probes, sets: Mapping[str, tuple[str, str]]
-) -> tuple[Path, str]:
-    """The held-out documents that a task asks about, and their hash."""
+) -> tuple[Path, int, str]:
+    """The held-out documents that a task asks about, how many of them, and their hash."""
     label = str(task.source)
     if label not in sets:
         raise DataError(
@@ -113,10 +114,13 @@ def _probed(
             f"'heldout', or give 'path' instead of 'source'"
         )
     stage_name, digest = sets[label]
-    return run.ledger.source(stage_name, label) / "heldout", digest
+    most = run.stage(stage_name).heldout.max_records
+    return run.ledger.source(stage_name, label) / "heldout", most, digest
 
 
-def _task(measuring: Measuring, task: Task, heldout: Path | None) -> dict[str, Any]:
+def _task(
+    measuring: Measuring, task: Task, heldout: tuple[Path, int] | None
+) -> dict[str, Any]:
     return _dump(score_task(task, measuring.subject, heldout))
 
 
