@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(
     r"\d+(?:[.,]\d+)*|[가-힣ㄱ-ㅎㅏ-ㅣ\u3400-\u9fff]|[^\W\d_가-힣\u3400-\u9fff]+"
 )
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
-_COPULA: Final = re.compile(r"(?<=[가-힣\w])\s?(?:입니다|이에요|예요|이예요|이다|임)$")
+_COPULA: Final = re.compile(r"(?<=\S)\s?(?:입니다|이에요|예요|이예요|이다)$")
 _POLITE_TAIL: Final = re.compile(r"[\s.!?。~…]+$")
 
 
