@@ -20,6 +20,7 @@ from samdan.evals.score import Subject, score_task
 from samdan.evals.stats import compare, mcnemar
 from samdan.lm.scoring import Scorer
 from samdan.records import DataError, EvalResult
+from samdan.run.api import load_tasks
 from samdan.tasks import Harness, Task, locations
 
 QUALITY = {"stops", "length", "repetition", "format", "refusal"}
@@ -220,19 +221,33 @@ def test_probes_of_a_source_read_its_held_out_documents(tmp_path: Path, subject:
         ("qa", {"answer": "a"}, "expected 'prompt'"),
         ("overlap", {"prompt": "a"}, "expected 'answer'"),
         ("open", {"turns": ["a", 3]}, "expected 'turns'"),
+        ("exact", {"prompt": "a"}, "expected 'answer'"),
+        ("bpb", {"prompt": "a"}, "expected 'text'"),
     ],
 )
 def test_a_wrong_item_is_named_with_its_line(
     tmp_path: Path, subject: Subject, kind: str, row: dict[str, Any], said_of: str
 ) -> None:
-    path = write(tmp_path, [row])
-    with pytest.raises(DataError, match=r"items\.jsonl:1") as caught:
-        score_task(task(kind=kind, name="t", path=path, **_metrics(kind)), subject)
-    assert said_of in str(caught.value)
+    spec = task(kind=kind, name="t", path=write(tmp_path, [row]))
+    for read in (items_of, lambda spec: score_task(spec, subject)):
+        with pytest.raises(DataError, match=r"items\.jsonl:1") as caught:
+            read(spec)
+        assert said_of in str(caught.value)
 
 
-def _metrics(kind: str) -> dict[str, Any]:
-    return {"metrics": ["rouge_l"]} if kind == "overlap" else {}
+def test_a_file_of_tasks_may_name_built_in_sets_and_paths_beside_it(tmp_path: Path) -> None:
+    rows = "[{kind: refusal}, {kind: qa, name: q, path: q.jsonl}, {kind: harness, name: h, "
+    rows += "tasks: [a], data: [{task: a, path: a.jsonl}]}]"
+    (tmp_path / "tasks.yaml").write_text(f"evaluate: {rows}", "utf-8")
+    refusal, qa, harness = load_tasks(tmp_path / "tasks.yaml")
+    assert refusal.path is None
+    assert qa.path == str(tmp_path / "q.jsonl")
+    assert harness.data[0].path == str(tmp_path / "a.jsonl")
+
+
+def test_probes_of_a_source_need_a_run(subject: Subject) -> None:
+    with pytest.raises(DataError, match="within a run only"):
+        score_task(task(kind="probes", name="p", source="docs"), subject)
 
 
 def test_probes_take_one_place() -> None:

@@ -13,10 +13,10 @@ from samdan.answers.quality import Quality, quality
 from samdan.answers.refusal import refuses
 from samdan.answers.text import asks_for_korean
 from samdan.evals.generate import Sampling, generate
-from samdan.evals.items import Row, expected_of, text_of
+from samdan.evals.items import Row, asked_of, expected_of, text_of, turns_of
 from samdan.evals.subject import Scored, Subject, share
 from samdan.lm.chat import ChatFormat
-from samdan.records import DataError, EnvironmentFailure, EvalResult, Message
+from samdan.records import EnvironmentFailure, EvalResult, Message
 from samdan.tasks import Exact, Instructions, Open, Overlap, Pattern, QuestionAnswering, Refusal
 
 Answer = tuple[str, bool]  # text, ended by itself
@@ -112,9 +112,6 @@ def overlapping(task: Overlap, items: Sequence[Row], subject: Subject) -> Scored
 
 def refusal(task: Refusal, items: Sequence[Row], subject: Subject) -> Scored:
     """``/benign``: refusals of harmless requests; ``/unsafe``: refusals of unsafe ones."""
-    for item in items:
-        if not isinstance(item.get("unsafe"), bool):
-            raise DataError(f"{item['_where']}: expected 'unsafe': true or false")
     answers = _answers(task, items, subject)
     hits = [float(refuses(said)) for said, _ in answers]
     results = []
@@ -131,7 +128,7 @@ def refusal(task: Refusal, items: Sequence[Row], subject: Subject) -> Scored:
 
 def open_ended(task: Open, items: Sequence[Row], subject: Subject) -> Scored:
     """Answers to every turn, each turn with the model's own answers before it."""
-    asked = [_turns(item) for item in items]
+    asked = [turns_of(item) for item in items]
     history: list[list[Message]] = [[] for _ in items]
     answers: list[list[Answer]] = [[] for _ in items]
     for turn in range(max(map(len, asked))):
@@ -188,7 +185,7 @@ MEASURES: Final[Mapping[str, Callable[[], Callable[[str, Sequence[str]], float]]
 
 def _answers(task: Any, items: Sequence[Row], subject: Subject) -> list[Answer]:
     prompts = [
-        _prompt([Message("user", _asked(item))], task.chat, subject.chat) for item in items
+        _prompt([Message("user", asked_of(item))], task.chat, subject.chat) for item in items
     ]
     return _generated(task, prompts, subject, "")
 
@@ -201,21 +198,6 @@ def _generated(
     return generate(
         subject.scorer.model, subject.chat, prompts, task.max_new_tokens, subject.poll, sampling
     )
-
-
-def _asked(item: Row) -> str:
-    """The prompt, or the question; a ``context`` stands before it."""
-    asked = text_of(item, "question" if "question" in item and "prompt" not in item else "prompt")
-    return f"{text_of(item, 'context')}\n\n{asked}" if item.get("context") else asked
-
-
-def _turns(item: Row) -> list[str]:
-    turns = item.get("turns")
-    if turns is None:
-        return [_asked(item)]
-    if not isinstance(turns, list) or not turns or not all(isinstance(t, str) and t for t in turns):
-        raise DataError(f"{item['_where']}: expected 'turns' with a list of texts")
-    return [unicodedata.normalize("NFC", turn) for turn in turns]
 
 
 def _prompt(messages: Sequence[Message], as_chat: bool, chat: ChatFormat) -> list[int]:
@@ -233,7 +215,7 @@ def _with_quality(
     more: Sequence[Mapping[str, Any]],
 ) -> Scored:
     kept = tuple(
-        {"prompt": _asked(item), "said": said, "stopped": ended, **extra}
+        {"prompt": asked_of(item), "said": said, "stopped": ended, **extra}
         for item, (said, ended), extra in zip(items, answers, more, strict=True)
     )
     everything = (*results, _stops(name, answers), *_quality(name, items, answers))
@@ -248,7 +230,7 @@ def _quality(
     name: str, items: Sequence[Row], answers: Sequence[Answer]
 ) -> tuple[EvalResult, ...]:
     """Length and refusals have no good direction: what they were before is what counts."""
-    asked = [_asked(item) for item in items]
+    asked = [asked_of(item) for item in items]
     found = [quality(prompt, said) for prompt, (said, _) in zip(asked, answers, strict=True)]
     results = [
         share(f"{name}/length", [float(one.length) for one in found], None),

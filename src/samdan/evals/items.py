@@ -8,9 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from samdan.answers.checks import parse_checks
 from samdan.answers.prompts import prompts
 from samdan.records import DataError
-from samdan.tasks import BUILT_IN, Harness, Instructions, OnSet, Probes
+from samdan.tasks import (
+    BUILT_IN,
+    BitsPerByte,
+    Cloze,
+    Exact,
+    Harness,
+    Instructions,
+    OnSet,
+    Open,
+    Overlap,
+    Probes,
+    QuestionAnswering,
+    Refusal,
+)
 
 SETS = Path(__file__).parent / "sets"
 Row = Mapping[str, Any]
@@ -25,7 +39,10 @@ def items_of(task: Any) -> list[Row]:
     if isinstance(task, Harness) or (isinstance(task, Probes) and task.path is None):
         return []
     if not task.location.startswith(BUILT_IN):
-        return read_items(Path(task.path))
+        found = read_items(Path(task.path))
+        for item in found:
+            _check(task, item)
+        return found
     rows = read_items(built_in(task))
     if isinstance(task, Instructions):
         made = prompts(rows, task.language, task.seed, task.max_items)
@@ -78,3 +95,37 @@ def expected_of(item: Row) -> list[str]:
     if not isinstance(many, list) or not many or not all(isinstance(o, str) and o for o in many):
         raise DataError(f"{item['_where']}: expected 'answers' with a list of texts")
     return [unicodedata.normalize("NFC", one) for one in many]
+
+
+def asked_of(item: Row) -> str:
+    """The prompt, or the question; a ``context`` stands before it."""
+    asked = text_of(item, "question" if "question" in item and "prompt" not in item else "prompt")
+    return f"{text_of(item, 'context')}\n\n{asked}" if item.get("context") else asked
+
+
+def turns_of(item: Row) -> list[str]:
+    turns = item.get("turns")
+    if turns is None:
+        return [asked_of(item)]
+    if not isinstance(turns, list) or not turns or not all(isinstance(t, str) and t for t in turns):
+        raise DataError(f"{item['_where']}: expected 'turns' with a list of texts")
+    return [unicodedata.normalize("NFC", turn) for turn in turns]
+
+
+def _check(task: Any, item: Row) -> None:
+    """Raises DataError where an item lacks what its task needs: now, and not after training."""
+    if isinstance(task, BitsPerByte | Probes):
+        text_of(item, "text")
+        return
+    if isinstance(task, Open):
+        turns_of(item)
+        return
+    asked_of(item)
+    if isinstance(task, Cloze | Exact):
+        text_of(item, "answer")
+    elif isinstance(task, QuestionAnswering | Overlap):
+        expected_of(item)
+    elif isinstance(task, Instructions):
+        parse_checks(item.get("checks"), item["_where"])
+    elif isinstance(task, Refusal) and not isinstance(item.get("unsafe"), bool):
+        raise DataError(f"{item['_where']}: expected 'unsafe': true or false")

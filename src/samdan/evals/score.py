@@ -56,6 +56,11 @@ def score_task(
     """
     if isinstance(task, Harness):
         return run_harness(task, subject)
+    if isinstance(task, Probes) and task.source and heldout is None:
+        raise DataError(
+            f"evaluate.{task.name}: the held-out documents of '{task.source}' are known within a "
+            f"run only; give 'path'"
+        )
     if isinstance(task, Probes) and heldout is not None:
         return _probes(task, _documents(*heldout, subject), subject)
     return SCORERS[type(task)](task, items_of(task), subject)

@@ -14,6 +14,7 @@ from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
+from samdan.evals.items import items_of
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
@@ -51,7 +52,7 @@ def check(recipe: Recipe) -> Findings:
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, found))
     for task in recipe.evaluate:
-        _task(task, found)
+        _collect(found, partial(_task, task, found))
     for stage in recipe.stages:
         _collect(found, partial(_groups, recipe, stage, found))
     return found
@@ -66,6 +67,8 @@ def _task(task: Task, found: Findings) -> None:
             found.fine.append(f"evaluate.{task.name}: {Path(place).name} is there")
         else:
             found.problems.append(f"evaluate.{task.name}: there is no file {place}")
+    if all(Path(place).is_file() or place.startswith(BUILT_IN) for place in locations(task)):
+        items_of(task)
     if isinstance(task, Harness) and find_spec("lm_eval") is None:
         found.problems.append(f"evaluate.{task.name}: {MISSING}")
     elif isinstance(task, Harness) and task.path is None and len(task.data) < len(task.tasks):
