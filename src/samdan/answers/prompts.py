@@ -30,7 +30,8 @@ _CLASHES: Final = frozenset(
     frozenset(pair)
     for pair in (
         ("numbered", "no_digits"), ("numbered", "starts"), ("bullets", "starts"),
-        ("titled", "starts"), ("ends", "asks"), ("bullets", "ends"), ("numbered", "ends"),
+        ("titled", "starts"), ("ends", "asks"), ("ends", "level"),
+        ("bullets", "ends"), ("numbered", "ends"),
         ("bullets", "level"), ("numbered", "level"), ("bullets", "asks"), ("numbered", "asks"),
         ("bold", "starts"), ("lower", "starts"), ("upper", "starts"), ("upper", "include"),
         ("lower", "ends"), ("upper", "ends"), ("titled", "sentences"), ("titled", "level"),
