@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -54,6 +55,15 @@ def test_base_and_every_stage_are_a_dot_up_and_to_the_right_for_better() -> None
     assert "base 100% / 0%" in said
     assert "dpo 90% / 90%" in said
     assert "<circle" in render({"samdan": 1, "name": "x", **report})
+
+
+def test_names_of_models_that_are_alike_do_not_lie_on_each_other() -> None:
+    alike = metric(0.1, 0.1, 0.1, 0.1)
+    report = {"stages": [stage(name, "cpt", alike, alike) for name in ("a", "b", "c")]}
+    page = str(planes(report))
+    places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="\w+ kind"', page)
+    assert len(places) == 4
+    assert len(set(places)) == 4
 
 
 def test_without_both_sides_there_is_no_chart() -> None:

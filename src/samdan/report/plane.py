@@ -14,6 +14,7 @@ from samdan.report.words import say, spoken
 
 BENIGN, UNSAFE = "/benign", "/unsafe"
 SIZE, LEFT, TOP, BOTTOM = 200, 46, 12, 36
+WIDE, LINE = 60, 11  # of a name
 WIDTH = LEFT + SIZE + 90  # room for names on the right
 
 
@@ -68,6 +69,7 @@ def _figure(name: str, models: list[Model]) -> Html:
         tag("desc", text("; ".join(map(_described, models)))),
         _axes(),
         *map(_dot, models),
+        *_labels(models),
         viewBox=f"0 0 {WIDTH} {TOP + SIZE + BOTTOM}",
         role="img",
     )
@@ -112,9 +114,20 @@ def _dot(model: Model) -> Html:
     if low is not None and high is not None:
         lines.append(f"M{x} {_y(low)}V{_y(high)}")
     whisker = tag("path", d="".join(lines), cls="whisker") if lines else NOTHING
-    name = tag("text", text(model.name[:16]), x=x + 7, y=round(y - 6, 1), cls="kind")
     dot = tag("circle", cx=x, cy=y, r=4, cls="dot")
-    return tag("g", whisker, dot, name, cls=f"{model.hue} kind")
+    return tag("g", whisker, dot, cls=f"{model.hue} kind")
+
+
+def _labels(models: list[Model]) -> Iterator[Html]:
+    """Names beside their dots; one that would lie on another moves down."""
+    taken: list[tuple[float, float]] = []
+    for model in models:
+        x, y = _x(model.helpful) + 7, _y(model.harmless) - 6
+        while any(abs(x - other) < WIDE and abs(y - level) < LINE for other, level in taken):
+            y += LINE
+        taken.append((x, y))
+        name = text(model.name[:16])
+        yield tag("text", name, x=round(x, 1), y=round(y, 1), cls=f"{model.hue} kind")
 
 
 def _x(share: float) -> float:
