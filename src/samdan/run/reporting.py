@@ -88,6 +88,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "status": _status(trained, gate, rows, name == "base"),
         "seconds": trained.seconds if trained else None,
         "steps": facts.get("steps"),
+        "loss_beyond_3_sigma": share_beyond([row.get("loss") for row in rows]),
         "tokens_per_second": _median([r.get("tokens_per_second") for r in rows]),
         "settings": {k: dumped[k] for k in SETTINGS if dumped.get(k) is not None}
         | {"units_per_step": stage.units_per_step}
@@ -105,7 +106,6 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
-        "loss_beyond_3_sigma": share_beyond([row.get("loss") for row in rows]),
         "heldout_curve": _heldout_curve(rows),
     }
 
