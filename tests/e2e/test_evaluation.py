@@ -80,3 +80,36 @@ def test_a_probe_of_a_source_that_is_not_there_is_refused(world: Path, tmp_path:
     refused = python("-m", "samdan.cli", "check", str(world))
     assert refused.code == 1
     assert "no CPT stage has a source 'dosc'" in refused.err
+
+
+HARNESS = """\
+task: local_choice
+dataset_path: json
+dataset_kwargs: {data_files: {test: FILE}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{prompt}}"
+doc_to_target: answer
+doc_to_choice: choices
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@pytest.mark.slow
+def test_metrics_of_the_harness_stand_in_the_report_and_gate(world: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="the extra 'harness' is not installed")
+    (world.parent / "tasks").mkdir()
+    file = HARNESS.replace("FILE", str(world.parent / "choices.jsonl"))
+    (world.parent / "tasks" / "local.yaml").write_text(file, "utf-8")
+    task = "evaluate:\n  - {kind: harness, name: h, tasks: [local_choice], path: tasks}\n"
+    text = world.read_text("utf-8").replace(TASKS, task)
+    text = text.replace("at_most, metric: talk/length, value: 1000000", "at_least, metric: METRIC")
+    text = text.replace("METRIC", "h/local_choice_acc, value: 1.1")
+    world.write_text(text, "utf-8")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    run = tmp_path / "run"
+    done = python("-m", "samdan.cli", "run", str(world), "--out", str(run), env=offline)
+    assert done.code == 3, done.err
+    metric = load(run / "report.json")["stages"][-1]["metrics"]["h/local_choice_acc"]
+    assert metric["n"] == 6
+    assert load(run / "cpt" / "gate.json")["verdicts"][0]["rule"] == "at_least(h/local_choice_acc)"
