@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import typing
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,14 @@ def test_the_share_of_hangul_leaves_out_code_and_what_is_no_letter() -> None:
 def topics(language: str) -> list[dict[str, Any]]:
     text = (SETS / f"topics-{language}.jsonl").read_text("utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_sets_are_part_of_what_is_installed() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    found = [path.relative_to(SETS.parent) for path in SETS.iterdir()]
+    assert len(found) >= 6
+    assert [str(f) for f in found if not any(f.match(one) for one in patterns if "/" in one)] == []
 
 
 def test_words_of_korean_topics_are_no_parts_of_common_words() -> None:
