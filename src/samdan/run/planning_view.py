@@ -7,7 +7,9 @@ from pathlib import Path
 from samdan.budget import GIB
 from samdan.plan import steps
 from samdan.recipe import Recipe
+from samdan.run.accepted import accepted, effective, planned, shown
 from samdan.run.fingerprints import fingerprints
+from samdan.run.judging import vote_fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
 
@@ -16,8 +18,11 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
     folder = out or Path("runs") / recipe.name
     ledger = Ledger(folder)
     unverified: list[str] = []
-    found = fingerprints(recipe, unverified)
-    states = step_states(steps(recipe, found, until), ledger, recipe.seed)
+    found = fingerprints(recipe, unverified) | vote_fingerprints(ledger, recipe)
+    responses = accepted(ledger, recipe)
+    recipe = effective(recipe, responses)
+    chosen = steps(recipe, found, until, planned(responses))
+    states = step_states(chosen, ledger, recipe.seed)
     plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None)
     if as_json_text:
         print(as_json(states, plans))
@@ -29,6 +34,8 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
         print("model: its shape is not known here, so there is no memory estimate")
     for plan in plans:
         _print_stage(plan)
+        for response in responses.get(plan.name, ()):
+            print(f"  changed by a response: {shown(response.changes)}")
     print("\nsteps:")
     for step, why in states:
         print(f"  {'do  ' if why else 'skip'} {step.name:28} {why or 'done before'}")

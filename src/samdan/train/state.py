@@ -7,6 +7,7 @@ step that verifies, and says which ones it passed over.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -48,8 +49,12 @@ def save_checkpoint(
     progress: Progress,
     keep: int,
     injected: Callable[[str, int], None] = lambda where, step: None,
+    best: int | None = None,
 ) -> Path:
-    """Writes ``folder/step-000123`` and removes all but the newest ``keep``."""
+    """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
+
+    The newest that is not behind step ``best`` stays too: a rule may want to go back to it.
+    """
     final = folder / f"step-{progress.step:06d}"
     staging = folder / f".{final.name}.{os.getpid()}.tmp"
     for old in folder.glob(".step-*.tmp"):
@@ -78,10 +83,26 @@ def save_checkpoint(
     injected("saved", progress.step)
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
+    kept += [path for step, path in found if best is not None and step <= best][-1:]
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
     return final
+
+
+def require_room(folder: Path) -> None:
+    """Raises OSError before a checkpoint is begun for which the disk has no room.
+
+    As large as the last one is assumed, and a tenth more.
+    """
+    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
+    if not sizes:
+        return
+    needed, free = int(1.1 * max(sizes)), shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free on its disk"
+        )
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -102,6 +123,13 @@ def latest_checkpoint(folder: Path, identity: str) -> tuple[Path | None, list[st
             return path, problems
         problems.append(f"{path.name}: {problem}")
     return None, problems
+
+
+def checkpoint_at(folder: Path, last: int) -> Path | None:
+    """The newest checkpoint that verifies and is not behind step ``last``."""
+    found = [(manifest["step"], path) for path in folder.glob("step-*")
+             if (manifest := _manifest(path)) and manifest["step"] <= last]  # fmt: skip
+    return next((path for _, path in sorted(found, reverse=True) if verify(path) is None), None)
 
 
 def verify(path: Path) -> str | None:
