@@ -16,6 +16,8 @@ from typing import Any
 from samdan.recipe import AnyStage, DpoStage, Recipe, ScratchBase, Source, gates_of
 from samdan.records import RecipeError
 from samdan.selecting import read_paths
+from samdan.tasks import Task
+from samdan.tasks import locations as task_locations
 
 # Bumped when the same inputs lead to other results: old results are then made again.
 VERSION = 2
@@ -204,7 +206,7 @@ def _protect_step(
     fields = {
         "decontaminate": recipe.model_dump(mode="json", include={"decontaminate"}),
         "heldout": {s.name: s.heldout.model_dump(mode="json") for s in recipe.all_stages()},
-        "evaluate": {task.name: fingerprints.get(task.path) for task in recipe.evaluate},
+        "evaluate": {task.name: _read_by(task, fingerprints) for task in recipe.evaluate},
     }
     return Step("base/protect", "protect", "base", tuple(s.name for s in cleaned), fields)
 
@@ -292,9 +294,15 @@ def _evaluate_step(
     fields = {
         "evaluate": tasks,
         "samples": list(recipe.samples),
-        "files": [fingerprints.get(task["path"]) for task in tasks],
+        "files": [_read_by(task, fingerprints) for task in recipe.evaluate],
     }
     return Step(f"{stage}/evaluate", "evaluate", stage, (model, *heldout), fields)
+
+
+def _read_by(task: Task, fingerprints: Mapping[str, str]) -> str | list[str | None] | None:
+    """The content behind a task: of its one file in most cases."""
+    found = [fingerprints.get(place) for place in task_locations(task)]
+    return found[0] if len(found) == 1 else found or None
 
 
 def _location(source: Source) -> str:
@@ -304,7 +312,7 @@ def _location(source: Source) -> str:
 def locations(recipe: Recipe) -> list[str]:
     """Every path (or ``hub:`` address) whose content the steps depend on."""
     found = [_location(source) for _, source in recipe.sources()]
-    found += [task.path for task in recipe.evaluate]
+    found += [place for task in recipe.evaluate for place in task_locations(task)]
     found += [path for _, s in recipe.sources() if s.select for path in read_paths(s.select)]
     spec = recipe.base.tokenizer
     if spec is not None and spec.path is not None:

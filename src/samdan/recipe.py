@@ -37,7 +37,7 @@ from samdan.stages import (
     Stage,
     gates_of,
 )
-from samdan.tasks import Task
+from samdan.tasks import Probes, Task
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
@@ -53,7 +53,8 @@ RESERVED_NAMES = frozenset([
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
 TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
-    "cpt", "sft", "dpo", "existing", "scratch", "bpb",
+    "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
+    "refusal", "probes", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
     "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
 ])  # fmt: skip
@@ -222,6 +223,7 @@ class Recipe(Spec):
             if tasks.count(name) > 1 or name in places:
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
         self._measured([*places, *tasks])
+        self._probed()
         return self
 
     def _measured(self, known: Sequence[str]) -> None:
@@ -234,6 +236,15 @@ class Recipe(Spec):
                         f"stage '{stage.name}' has a gate on '{metric}', but no source or "
                         f"task is called '{name}'; there are: {', '.join(known)}"
                     )
+
+    def _probed(self) -> None:
+        documents = {s.label for stage, s in self.sources() if stage.kind == "cpt"}
+        for task in self.evaluate:
+            if isinstance(task, Probes) and task.source and task.source not in documents:
+                raise ValueError(
+                    f"task '{task.name}': no CPT stage has a source '{task.source}'; there are: "
+                    f"{', '.join(sorted(documents)) or 'none'}"
+                )
 
     def _ignored(self, sources: Mapping[str, Any]) -> None:
         known = [*sources, *(task.name for task in self.evaluate)]

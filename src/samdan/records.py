@@ -90,7 +90,7 @@ class EvalResult:
     name: str  # "<task or held-out set>/<metric>"
     numerators: tuple[float, ...]
     denominators: tuple[float, ...]
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: a length, say, of which neither is better
     exponential: bool = False  # the metric is e to the power of the ratio: a perplexity
 
     @property
@@ -117,7 +117,9 @@ class Comparison:
     after_ci: Interval
     vs_before_ci: Interval
     vs_base_ci: Interval
-    higher_is_better: bool
+    higher_is_better: bool | None
+    p_before: float = math.nan  # McNemar's exact test, of metrics that are yes or no per item
+    p_base: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the pages on preparation and on the recipe show is a recipe that is accepted."""
+"""What the pages on preparation, the recipe and evaluation show is a recipe that is accepted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = [
     pytest.param(block, id=f"{page}-{number}")
-    for page in ("prepare.md", "recipe.md")
+    for page in ("prepare.md", "recipe.md", "evaluation.md")
     for number, block in enumerate(BLOCK.findall((DOCS / page).read_text("utf-8")), 1)
 ]
 
@@ -23,8 +23,8 @@ def test_every_recipe_of_the_page_is_accepted(block: str) -> None:
     assert parse(block, "the page").stages
 
 
-def test_there_are_recipes_on_both_pages() -> None:
-    assert len(BLOCKS) >= 2
+def test_there_are_recipes_on_every_page() -> None:
+    assert len(BLOCKS) >= 3
 
 
 def test_pages_point_to_pages_that_are_there() -> None:

@@ -211,6 +211,23 @@ def test_a_document_that_holds_an_evaluation_question_is_left_out(tmp_path: Path
     assert detail.startswith("quiz:1: 100% of it")
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "QUESTION", "context": story(1), "answers": ["견지"]},
+        {"turns": ["먼저 묻겠습니다.", "QUESTION"]},
+        {"text": "QUESTION"},
+    ],
+)
+def test_a_question_is_an_item_under_any_of_its_names(tmp_path: Path, row: dict[str, Any]) -> None:
+    question = "겨울에 얼어붙은 저수지 위에서 쓰는 낚시 도구의 이름은 무엇인가요?"
+    filled = json.loads(json.dumps(row, ensure_ascii=False).replace("QUESTION", question))
+    rows = [*(story(n) for n in range(8)), f"{story(8)} {question} 모두가 궁금해했다."]
+    world = World(tmp_path, tiny.cpt(heldout=NOTHING_HELD), [rows])
+    manifest = world.prepared(0, guard(world, {"quiz": [filled]}, tmp_path / "guard"))
+    assert manifest["records_dropped"] == {"contaminated": 1}  # and the context may be read
+
+
 @pytest.mark.parametrize("fields", [{"ignore": ("quiz",)}, {"drop": False}])
 def test_contamination_may_be_ignored_or_only_reported(tmp_path: Path, fields: Any) -> None:
     rows = [story(n) for n in range(8)]

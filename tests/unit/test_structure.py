@@ -24,7 +24,7 @@ LAYERS = (
     ("spec",),
     ("responses",),
     ("preferences",),
-    ("cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
+    ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
     ("stages",),
     ("recipe",),
     ("schedule",),

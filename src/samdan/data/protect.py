@@ -77,12 +77,16 @@ def _task_items(
         if name in spec.ignore:
             continue
         for number, row in enumerate(rows, 1):
-            asked = row.get("text") or row.get("prompt") or ""
-            answer = row.get("answer")
+            if isinstance(row.get("turns"), list):
+                yield from (Item(f"{name}:{number}", str(turn)) for turn in row["turns"])
+                continue
+            # A context is source material and may be trained on; its question may not.
+            asked = row.get("text") or row.get("prompt") or row.get("question") or ""
+            answer = row.get("answer") or next(iter(row.get("answers") or ()), "")
             choices = row.get("choices")
-            if isinstance(choices, list) and isinstance(answer, int) and answer < len(choices):
-                answer = choices[answer]
-            yield Item(f"{name}:{number}", str(asked), str(answer or ""))
+            if isinstance(choices, list) and isinstance(row.get("answer"), int):
+                answer = choices[row["answer"]] if row["answer"] < len(choices) else ""
+            yield Item(f"{name}:{number}", str(asked), str(answer))
 
 
 def _heldout_items(sources: Iterable[Cleaned], seed: int, spec: Decontaminate) -> Iterator[Item]:

@@ -1,16 +1,29 @@
-"""Greedy answers in batches."""
+"""Answers in batches: the likeliest token, or samples that do not depend on the batch."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import LogitsProcessor
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat
 
 BATCH_TOKENS = 16_384
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """``temperature`` above 0; ``top_p``: the likeliest tokens that reach that probability."""
+
+    temperature: float
+    top_p: float = 1.0
+    seed: str = ""
 
 
 def greedy(
@@ -21,6 +34,21 @@ def greedy(
     poll: Callable[[], None] = lambda: None,
 ) -> list[tuple[str, bool]]:
     """Per prompt: the answer's text, and whether it ended by itself within ``max_new_tokens``."""
+    return generate(model, chat, prompts, max_new_tokens, poll)
+
+
+def generate(
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    poll: Callable[[], None] = lambda: None,
+    sampling: Sampling | None = None,
+) -> list[tuple[str, bool]]:
+    """As ``greedy``, or sampled where ``sampling`` is given.
+
+    What is drawn for a prompt depends on the seed and on the prompt's number, not on the batch.
+    """
     answers: list[tuple[str, bool]] = [("", False)] * len(prompts)
     # Shortest first; prompts of similar length share a batch, so there is little padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -32,7 +60,8 @@ def greedy(
             widest = len(prompts[order[-1]]) + max_new_tokens
             size = max(1, min(128, BATCH_TOKENS // widest))
             chosen, order = order[-size:], order[:-size]
-            outputs = _generate(model, chat, [prompts[i] for i in chosen], max_new_tokens)
+            drawing = [_Drawing(sampling, chosen)] if sampling else []
+            outputs = _generate(model, chat, [prompts[i] for i in chosen], max_new_tokens, drawing)
             for number, answer in zip(chosen, outputs, strict=True):
                 answers[number] = answer
     finally:
@@ -41,7 +70,11 @@ def greedy(
 
 
 def _generate(
-    model: Any, chat: ChatFormat, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    processors: Sequence[LogitsProcessor],
 ) -> list[tuple[str, bool]]:
     stops = chat.stop_tokens
     pad = stops[0] if stops else 0
@@ -63,6 +96,7 @@ def _generate(
             top_k=None,
             eos_token_id=list(stops) or None,
             pad_token_id=pad,
+            logits_processor=list(processors),
         )
     return [_cut(row, stops, chat) for row in out[:, width:].tolist()]
 
@@ -71,3 +105,41 @@ def _cut(tokens: list[int], stops: Sequence[int], chat: ChatFormat) -> tuple[str
     ends = [position for position, token in enumerate(tokens) if token in stops]
     kept = tokens[: ends[0]] if ends else tokens
     return chat.tokenizer.decode(kept, skip_special_tokens=True), bool(ends)
+
+
+class _Drawing(LogitsProcessor):
+    """Adds Gumbel noise, so that the largest logit is a sample: one stream of noise per prompt.
+
+    The library's own sampling draws for the whole batch from the global state, and so the same
+    prompt gets another answer when its neighbours change.
+    """
+
+    def __init__(self, sampling: Sampling, numbers: Sequence[int]) -> None:
+        self.sampling, self.numbers = sampling, numbers
+        self.streams: list[torch.Generator] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Logits [prompts, vocabulary] to noisy ones."""
+        if not self.streams:
+            self.streams = [self._stream(number, scores.device) for number in self.numbers]
+        cooled = scores.float() / self.sampling.temperature
+        if self.sampling.top_p < 1:
+            cooled = _nucleus(cooled, self.sampling.top_p)
+        width = scores.shape[-1]
+        noise = torch.stack(
+            [torch.rand(width, generator=g, device=scores.device) for g in self.streams]
+        )
+        return cooled - torch.log(-torch.log(noise.clamp(1e-20, 1 - 1e-7)))
+
+    def _stream(self, number: int, device: torch.device) -> torch.Generator:
+        key = hashlib.sha256(f"{self.sampling.seed}/{number}".encode()).digest()
+        return torch.Generator(device).manual_seed(int.from_bytes(key[:7], "big"))
+
+
+def _nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """The likeliest tokens whose probabilities first reach ``top_p``; at least one."""
+    ordered, places = logits.sort(descending=True)
+    probabilities = ordered.softmax(-1)
+    outside = probabilities.cumsum(-1) - probabilities >= top_p
+    outside[..., 0] = False
+    return logits.masked_fill(outside.scatter(-1, places, outside), float("-inf"))

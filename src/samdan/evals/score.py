@@ -2,90 +2,68 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from samdan.evals.generate import greedy
+from samdan.answers.probes import counts, probes
+from samdan.evals import answering
+from samdan.evals.harness import run_harness
+from samdan.evals.items import Row, items_of, text_of
+from samdan.evals.subject import Scored, Subject, share
 from samdan.lm.batch import Encoded, collate
 from samdan.lm.chat import ChatFormat
-from samdan.lm.scoring import Scorer, sum_by_sequence
+from samdan.lm.scoring import sum_by_sequence
 from samdan.lm.shards import Shard
 from samdan.packing import best_fit_decreasing, pieces_of
 from samdan.records import DataError, EvalResult, Message
-from samdan.tasks import BitsPerByte, Cloze, Exact, MultipleChoice, Pattern
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model that is measured."""
-
-    scorer: Scorer
-    chat: ChatFormat
-    capacity: int = 8192  # tokens in one forward pass
-    max_length: int = 4096
-    poll: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Metrics and, per item, what the model did: kept so that a person can look."""
-
-    results: tuple[EvalResult, ...]
-    items: tuple[Mapping[str, Any], ...] = field(default=())
+from samdan.tasks import (
+    BitsPerByte,
+    Cloze,
+    Exact,
+    Harness,
+    Instructions,
+    MultipleChoice,
+    Open,
+    Overlap,
+    Pattern,
+    Probes,
+    QuestionAnswering,
+    Refusal,
+)
 
 
 def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subject) -> Scored:
-    """Up to ``most`` held-out documents, conversations or pairs of one source.
-
-    Those of the smallest position: a random choice that another source or stage makes alike, and
-    the one that ``protect`` knows.
-    """
+    """Up to ``most`` held-out documents, conversations or pairs of one source."""
     shard = Shard(folder)
-    chosen = np.sort(np.argsort(shard.positions, kind="stable")[:most]).tolist()
+    chosen = _measured(shard, most)
     records = [shard.record(number) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)
     return _score_text(name, records, [int(shard.bytes[number]) for number in chosen], subject)
 
 
-def score_task(task: Any, path: Path, subject: Subject) -> Scored:
-    """One task of the recipe."""
-    return SCORERS[type(task)](task, read_items(path), subject)
+def score_task(
+    task: Any, subject: Subject, heldout: tuple[Path, int] | None = None
+) -> Scored:
+    """One task of the recipe.
 
-
-def read_items(path: Path) -> list[Row]:
-    """The JSON lines of an evaluation file; a bad line is an error: items must not get lost."""
-    items: list[Row] = []
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"evaluate: cannot read {path}: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(item, dict):
-            raise DataError(
-                f"{path}:{number}: expected an object with keys, found {type(item).__name__}"
-            )
-        items.append({**item, "_where": f"{path}:{number}"})
-    if not items:
-        raise DataError(f"{path}: holds no items")
-    return items
+    ``heldout``: the shard that probes of a source are made from, and how many of its documents.
+    """
+    if isinstance(task, Harness):
+        return run_harness(task, subject)
+    if isinstance(task, Probes) and task.source and heldout is None:
+        raise DataError(
+            f"evaluate.{task.name}: the held-out documents of '{task.source}' are known within a "
+            f"run only; give 'path'"
+        )
+    if isinstance(task, Probes) and heldout is not None:
+        return _probes(task, _documents(*heldout, subject), subject)
+    return SCORERS[type(task)](task, items_of(task), subject)
 
 
 def sequence_log_probs(
@@ -141,7 +119,11 @@ def _score_pairs(name: str, records: Sequence[Encoded], subject: Subject) -> Sco
 def reward_results(
     name: str, after: Sequence[Row], reference: Sequence[Row], beta: float
 ) -> tuple[EvalResult, ...]:
-    """Implicit rewards of a model against its reference on held-out pairs (DPO's own measure)."""
+    """Implicit rewards of a model against its reference on held-out pairs (DPO's own measure).
+
+    ``accuracy_not_longer``: on the pairs whose chosen answer is not the longer one, where liking
+    length does not help.
+    """
     margins, chosen, correct = [], [], []
     for mine, frozen in zip(after, reference, strict=True):
         change = mine["chosen_logp"] - frozen["chosen_logp"]
@@ -152,21 +134,33 @@ def reward_results(
         chosen.append(change)
     ones = (1.0,) * len(margins)
     lengths = tuple(float(row["chosen_tokens"]) for row in after)
+    short = [row["chosen_tokens"] <= row["rejected_tokens"] for row in after]
+    fair = [hit for hit, is_short in zip(correct, short, strict=True) if is_short]
+    controlled = [share(f"{name}/accuracy_not_longer", fair)] if fair else []
     return (
         EvalResult(f"{name}/accuracy", tuple(correct), ones, True),
         EvalResult(f"{name}/margin", tuple(margins), ones, True),
         EvalResult(f"{name}/chosen_logp_change", tuple(chosen), lengths, True),
+        *controlled,
     )
 
 
 def _bits_per_byte(task: BitsPerByte, items: Sequence[Row], subject: Subject) -> Scored:
-    texts = [_text(item, "text") for item in items]
+    texts = [text_of(item, "text") for item in items]
     records = subject.chat.documents(texts)
     return _score_text(task.name, records, [len(text.encode()) for text in texts], subject)
 
 
 def _multiple_choice(task: MultipleChoice, items: Sequence[Row], subject: Subject) -> Scored:
     """The choice with the highest log-likelihood per byte (acc_norm in lm-evaluation-harness)."""
+    correct, kept = _ranked(items, task.chat, subject)
+    return Scored((share(f"{task.name}/accuracy", correct),), kept)
+
+
+def _ranked(
+    items: Sequence[Row], as_chat: bool, subject: Subject
+) -> tuple[list[float], tuple[Row, ...]]:
+    """Per item: 1 where the right choice is the likeliest per byte; and what was said."""
     records: list[Encoded] = []
     sizes: list[int] = []
     for item in items:
@@ -179,7 +173,7 @@ def _multiple_choice(task: MultipleChoice, items: Sequence[Row], subject: Subjec
             raise DataError(
                 f"{item['_where']}: expected 'choices' (a list) and 'answer' (its index)"
             )
-        records += [_continued(item, str(choice), task.chat, subject.chat) for choice in choices]
+        records += [_continued(item, str(choice), as_chat, subject.chat) for choice in choices]
         sizes += [max(1, len(str(choice).encode())) for choice in choices]
     scores = iter(
         logp / size
@@ -193,11 +187,11 @@ def _multiple_choice(task: MultipleChoice, items: Sequence[Row], subject: Subjec
         kept.append(
             {"prompt": item["prompt"], "said": item["choices"][best], "correct": bool(correct[-1])}
         )
-    return Scored((_share(f"{task.name}/accuracy", correct),), tuple(kept))
+    return correct, tuple(kept)
 
 
 def _cloze(task: Cloze, items: Sequence[Row], subject: Subject) -> Scored:
-    records = [_continued(item, _text(item, "answer"), task.chat, subject.chat) for item in items]
+    records = [_continued(item, text_of(item, "answer"), task.chat, subject.chat) for item in items]
     hits: list[tuple[int, bool]] = []
     for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
         subject.poll()
@@ -206,7 +200,7 @@ def _cloze(task: Cloze, items: Sequence[Row], subject: Subject) -> Scored:
     kept = tuple(
         {"prompt": i["prompt"], "correct": bool(c)} for i, c in zip(items, correct, strict=True)
     )
-    return Scored((_share(f"{task.name}/accuracy", correct),), kept)
+    return Scored((share(f"{task.name}/accuracy", correct),), kept)
 
 
 def _argmax_hits(
@@ -224,53 +218,9 @@ def _argmax_hits(
     return [count == 0 for count in wrong_S.tolist()]
 
 
-def _exact(task: Exact, items: Sequence[Row], subject: Subject) -> Scored:
-    answers = _answers(task, items, subject)
-    wanted = [normalise(_text(item, "answer"), task.strip) for item in items]
-    correct = [
-        float(normalise(a, task.strip) == w) for (a, _), w in zip(answers, wanted, strict=True)
-    ]
-    kept = tuple(
-        {"prompt": item["prompt"], "said": said, "expected": item["answer"], "correct": bool(hit)}
-        for item, (said, _), hit in zip(items, answers, correct, strict=True)
-    )
-    stopped = [float(ended) for _, ended in answers]
-    return Scored(
-        (_share(f"{task.name}/exact", correct), _share(f"{task.name}/stops", stopped)), kept
-    )
-
-
-def _pattern(task: Pattern, items: Sequence[Row], subject: Subject) -> Scored:
-    answers = _answers(task, items, subject)
-    pattern = re.compile(task.pattern)
-    found = [float(bool(pattern.search(said.strip()))) for said, _ in answers]
-    kept = tuple(
-        {"prompt": item["prompt"], "said": said, "found": bool(hit)}
-        for item, (said, _), hit in zip(items, answers, found, strict=True)
-    )
-    ones = (1.0,) * len(found)
-    result = EvalResult(f"{task.name}/{task.metric}", tuple(found), ones, task.higher_is_better)
-    return Scored((result,), kept)
-
-
-def _answers(
-    task: Exact | Pattern, items: Sequence[Row], subject: Subject
-) -> list[tuple[str, bool]]:
-    prompts = [_prompt(item, task.chat, subject.chat) for item in items]
-    return greedy(subject.scorer.model, subject.chat, prompts, task.max_new_tokens, subject.poll)
-
-
-def normalise(text: str, strip: Sequence[str] = ()) -> str:
-    """NFC, white space runs to one space, final punctuation and the given endings removed."""
-    text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip().rstrip(".!?。 ")
-    for pattern in strip:
-        text = re.sub(pattern, "", text, count=1).strip()
-    return text
-
-
 def _continued(item: Row, answer: str, as_chat: bool, chat: ChatFormat) -> Encoded:
     """Prompt and answer with the answer trained; in plain text, tokenized as one text."""
-    prompt = _text(item, "prompt")
+    prompt = text_of(item, "prompt")
     if as_chat:
         return chat.answered((Message("user", prompt),), answer)
     ids, whole = chat.encode_text(prompt), chat.encode_text(prompt + answer)
@@ -283,29 +233,51 @@ def _continued(item: Row, answer: str, as_chat: bool, chat: ChatFormat) -> Encod
     return Encoded(record.tokens, trained)
 
 
-def _prompt(item: Row, as_chat: bool, chat: ChatFormat) -> list[int]:
-    prompt = _text(item, "prompt")
-    if as_chat:
-        return chat.prompt((Message("user", prompt),))
-    start = [] if chat.document_start is None else [chat.document_start]
-    return start + chat.encode_text(prompt)
+def _documents(heldout: Path, most: int, subject: Subject) -> list[Row]:
+    """The held-out documents of a source that are measured, as items with a text."""
+    shard = Shard(heldout)
+    decode = subject.chat.tokenizer.decode
+    return [
+        {"text": decode(shard.record(n).tokens.tolist(), skip_special_tokens=True), "_where": n}
+        for n in _measured(shard, most)
+    ]
 
 
-def _text(item: Row, key: str) -> str:
-    value = item.get(key)
-    if not isinstance(value, str) or not value:
-        raise DataError(f"{item['_where']}: expected '{key}' with a text")
-    return unicodedata.normalize("NFC", value)
+def _measured(shard: Shard, most: int) -> list[int]:
+    """Those of the smallest position: a random choice that another source or stage makes alike,
+    and the one that ``protect`` knows."""
+    chosen: list[int] = np.sort(np.argsort(shard.positions, kind="stable")[:most]).tolist()
+    return chosen
 
 
-def _share(name: str, values: Sequence[float]) -> EvalResult:
-    return EvalResult(name, tuple(values), (1.0,) * len(values), higher_is_better=True)
+def _probes(task: Probes, documents: Sequence[Row], subject: Subject) -> Scored:
+    """``/accuracy``, and by kind: ``/dates``, ``/numbers``, ``/names``."""
+    texts = [text_of(document, "text") for document in documents]
+    asked = probes(texts, task.seed, task.per_document, task.max_items)
+    if not asked:
+        raise DataError(
+            f"evaluate.{task.name}: no sentence of {len(texts)} documents holds a date, a number "
+            f"or a name to ask for; take longer documents, or leave the task out"
+        )
+    items = [{**item, "_where": f"{task.name}:{n}"} for n, item in enumerate(asked, 1)]
+    correct, kept = _ranked(items, False, subject)
+    results = [share(f"{task.name}/accuracy", correct)]
+    for kind in counts(asked):
+        mine = [hit for item, hit in zip(asked, correct, strict=True) if item["kind"] == kind]
+        results.append(share(f"{task.name}/{kind}", mine))
+    return Scored(tuple(results), kept)
 
 
 SCORERS: dict[type, Callable[[Any, Sequence[Row], Subject], Scored]] = {
     BitsPerByte: _bits_per_byte,
     MultipleChoice: _multiple_choice,
     Cloze: _cloze,
-    Exact: _exact,
-    Pattern: _pattern,
+    Exact: answering.exact,
+    Pattern: answering.pattern,
+    Instructions: answering.instructions,
+    QuestionAnswering: answering.question_answering,
+    Overlap: answering.overlapping,
+    Open: answering.open_ended,
+    Refusal: answering.refusal,
+    Probes: _probes,
 }

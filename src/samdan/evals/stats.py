@@ -26,7 +26,30 @@ def compare(base: EvalResult, before: EvalResult, after: EvalResult, seed: int) 
         vs_before_ci=_difference(after, before, weights),
         vs_base_ci=_difference(after, base, weights),
         higher_is_better=after.higher_is_better,
+        p_before=mcnemar(before, after),
+        p_base=mcnemar(base, after),
     )
+
+
+def mcnemar(a: EvalResult, b: EvalResult) -> float:
+    """Two-sided p of McNemar's exact test: as many items lost as won? NaN unless yes or no."""
+    if not (_yes_no(a) and _yes_no(b)) or len(a.numerators) != len(b.numerators):
+        return math.nan
+    pairs = list(zip(a.numerators, b.numerators, strict=True))
+    won, lost = sum(y > x for x, y in pairs), sum(y < x for x, y in pairs)
+    n = won + lost
+    # Binomial with p = 1/2, in logarithms: 2^-n is 0 for more than a thousand items.
+    tail = math.fsum(
+        math.exp(
+            math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
+        )
+        for k in range(min(won, lost) + 1)
+    )
+    return min(1.0, 2 * tail)
+
+
+def _yes_no(result: EvalResult) -> bool:
+    return set(result.denominators) == {1.0} and set(result.numerators) <= {0.0, 1.0}
 
 
 def interval(
@@ -36,8 +59,7 @@ def interval(
     n = len(result.numerators)
     if n < 2:
         return NO_INTERVAL
-    yes_no = set(result.denominators) == {1.0} and set(result.numerators) <= {0.0, 1.0}
-    if yes_no:
+    if _yes_no(result):
         return wilson(sum(result.numerators), n)
     drawn = _resamples(n, seed) if weights is None else weights
     return _quantiles(_ratios(result, drawn))

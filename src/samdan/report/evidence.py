@@ -9,6 +9,7 @@ from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, sm
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
 from samdan.report.numbers import fixed, mapping, number, places, plain, sequence, whole
 from samdan.report.overview import hue, status
+from samdan.report.plane import planes
 from samdan.report.reading import (
     Change,
     Direction,
@@ -48,7 +49,7 @@ def evidence(report: Report) -> Html:
         return section("evidence", tag("p", say("evidence.none"), cls="soft"))
     how = tag("p", say("evidence.how"), text(" "), say("plot.how"), cls="soft small")
     tables = (join((stage_heading(stage), _metrics(stage))) for stage in measured)
-    return section("evidence", how, *tables)
+    return section("evidence", how, *tables, planes(report))
 
 
 def _metrics(stage: Stage) -> Html:
@@ -168,6 +169,9 @@ def _loss(stage: Stage, loss: Series, rate: Series) -> Html:
     keys = [_key("", say("loss.raw")), _key("s", say("loss.smooth"))] if smooth else []
     if peak:
         keys.append(_key("r", say("lr", peak=text(plain(float(f"{peak:.3g}"))))))
+    beyond = number(stage.get("loss_beyond_3_sigma"))
+    if beyond is not None:
+        keys.append(tag("span", say("beyond", share=text(f"{beyond:.1%}"))))
     return _figure(stage, say("loss"), loss, drawn, *keys, smooth=smooth)
 
 

@@ -206,6 +206,20 @@ WORDS: Mapping[str, Both] = {
     "records": ("{n} records in", "레코드 {n}개 투입"),
     "records.dropped": ("{n} dropped", "{n}개 제외"),
     "stage.dropped": ("Dropped in this stage", "이 단계에서 제외"),
+    # refusals, stability
+    "plane": ("helpful and harmless", "도움과 안전"),
+    "plane.helpful": ("harmless requests answered, %", "무해한 요청에 답한 비율, %"),
+    "plane.harmless": ("unsafe requests refused, %", "위험한 요청을 거절한 비율, %"),
+    "plane.how": (
+        "Refusals are told by their wording: good for changes between these models, no proof of "
+        "safety. Up and to the right is better.",
+        "거절 여부는 표현으로 가려냅니다. 모델 사이의 변화를 보는 데 알맞으며 안전하다는 증거는 "
+        "아닙니다. 오른쪽 위일수록 좋습니다.",
+    ),
+    "beyond": (
+        "{share} of the steps lie more than 3σ above the 64 before them",
+        "직전 64스텝의 평균보다 3σ 넘게 높은 스텝 {share}",
+    ),
     # samples
     "prompt": ("Prompt", "질문"),
     "empty": ("(empty)", "(빈 답변)"),

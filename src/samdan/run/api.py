@@ -12,7 +12,7 @@ from samdan.plan import Step, steps
 from samdan.recipe import TAGS, Recipe
 from samdan.run.loading import load_recipe, resolve
 from samdan.spec import Spec, explain, plain
-from samdan.tasks import Task
+from samdan.tasks import Harness, Task
 
 if TYPE_CHECKING:
     from samdan.run.executor import Outcome
@@ -65,7 +65,7 @@ def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any
     subject = Subject(scorer, load_chat(str(model)))
     found = {}
     for task in tasks:
-        for result in score_task(task, Path(task.path), subject).results:
+        for result in score_task(task, subject).results:
             found[result.name] = {
                 "value": result.value,
                 "n": len(result.numerators),
@@ -91,6 +91,15 @@ def load_tasks(path: str | Path) -> list[Any]:
     except ValidationError as error:
         raise explain(error, tree, str(path), TAGS) from None
     folder = file.resolve().parent
-    return [
-        task.model_copy(update={"path": resolve(task.path, folder)}) for task in listed.evaluate
-    ]
+    return [_resolved(task, folder) for task in listed.evaluate]
+
+
+def _resolved(task: Any, folder: Path) -> Any:
+    changes: dict[str, Any] = {}
+    if task.path is not None:
+        changes["path"] = resolve(task.path, folder)
+    if isinstance(task, Harness):
+        changes["data"] = tuple(
+            one.model_copy(update={"path": resolve(one.path, folder)}) for one in task.data
+        )
+    return task.model_copy(update=changes)

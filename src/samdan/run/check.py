@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
 from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.views import require_libraries
+from samdan.evals.harness import MISSING
+from samdan.evals.items import items_of
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
@@ -23,6 +26,7 @@ from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
 from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
+from samdan.tasks import BUILT_IN, Harness, Overlap, Task, locations
 
 LOOKED_AT = 300
 HUB_SECONDS = 10.0
@@ -48,13 +52,31 @@ def check(recipe: Recipe) -> Findings:
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, found))
     for task in recipe.evaluate:
-        if Path(task.path).is_file():
-            found.fine.append(f"evaluate.{task.name}: {Path(task.path).name} is there")
-        else:
-            found.problems.append(f"evaluate.{task.name}: there is no file {task.path}")
+        _collect(found, partial(_task, task, found))
     for stage in recipe.stages:
         _collect(found, partial(_groups, recipe, stage, found))
     return found
+
+
+def _task(task: Task, found: Findings) -> None:
+    """Files that are not there, libraries that are not installed, data that lie on the Hub."""
+    for place in locations(task):
+        if place.startswith(BUILT_IN):
+            found.fine.append(f"evaluate.{task.name}: the set that comes with samdan")
+        elif Path(place).exists():
+            found.fine.append(f"evaluate.{task.name}: {Path(place).name} is there")
+        else:
+            found.problems.append(f"evaluate.{task.name}: there is no file {place}")
+    if all(Path(place).is_file() or place.startswith(BUILT_IN) for place in locations(task)):
+        items_of(task)
+    if isinstance(task, Harness) and find_spec("lm_eval") is None:
+        found.problems.append(f"evaluate.{task.name}: {MISSING}")
+    elif isinstance(task, Harness) and task.path is None and len(task.data) < len(task.tasks):
+        found.unverified.append(f"evaluate.{task.name}: its data are on the Hub")
+    if isinstance(task, Overlap) and "chrf" in task.metrics and find_spec("sacrebleu") is None:
+        found.problems.append(
+            f"evaluate.{task.name}: chrF needs sacreBLEU: pip install 'samdan[metrics]'"
+        )
 
 
 def _collect(found: Findings, look: Callable[[], None]) -> None:

@@ -24,7 +24,7 @@ from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
 from samdan.run.verdicts import verdict_row
-from samdan.tasks import Task
+from samdan.tasks import Probes, Task, locations
 
 SAMPLE_TOKENS = 96
 
@@ -61,7 +61,8 @@ def evaluate(run: Run, step: Step) -> Result:
     measuring = Measuring(run, stage, outputs[step.reads[0]])
     results: list[dict[str, Any]] = []
     items: dict[str, Any] = {}
-    for label, (stage_name, digest) in _heldout_sets(run, step, outputs).items():
+    sets = _heldout_sets(run, step, outputs)
+    for label, (stage_name, digest) in sets.items():
         kept = run.stage(stage_name)
         key = ["heldout", label, kept.kind, kept.heldout.max_records, digest]
         scored = measuring.once(key, partial(_heldout, measuring, kept, label))
@@ -69,8 +70,14 @@ def evaluate(run: Run, step: Step) -> Result:
         items[label] = scored["items"]
     for task in run.recipe.evaluate:
         run.signals.poll()
-        key = ["task", task.model_dump(mode="json"), run.fingerprints.get(task.path)]
-        scored = measuring.once(key, partial(_task, measuring, task))
+        read = [run.fingerprints.get(place) for place in locations(task)]
+        heldout = None
+        if isinstance(task, Probes) and task.source:
+            folder, most, digest = _probed(run, task, sets)
+            heldout = (folder, most)
+            read += [digest, str(most)]
+        key = ["task", task.model_dump(mode="json"), read]
+        scored = measuring.once(key, partial(_task, measuring, task, heldout))
         results += scored["results"]
         items[task.name] = scored["items"]
     samples = measuring.once(
@@ -99,8 +106,25 @@ def _heldout(measuring: Measuring, stage: AnyStage, label: str) -> dict[str, Any
     return _dump(score_heldout(label, folder, stage.kind, most, measuring.subject))
 
 
-def _task(measuring: Measuring, task: Task) -> dict[str, Any]:
-    return _dump(score_task(task, Path(task.path), measuring.subject))
+def _probed(
+    run: Run, task: Probes, sets: Mapping[str, tuple[str, str]]
+) -> tuple[Path, int, str]:
+    """The held-out documents that a task asks about, how many of them, and their hash."""
+    label = str(task.source)
+    if label not in sets:
+        raise DataError(
+            f"evaluate.{task.name}: source '{label}' holds no document out; raise its stage's "
+            f"'heldout', or give 'path' instead of 'source'"
+        )
+    stage_name, digest = sets[label]
+    most = run.stage(stage_name).heldout.max_records
+    return run.ledger.source(stage_name, label) / "heldout", most, digest
+
+
+def _task(
+    measuring: Measuring, task: Task, heldout: tuple[Path, int] | None
+) -> dict[str, Any]:
+    return _dump(score_task(task, measuring.subject, heldout))
 
 
 def _samples(run: Run, measuring: Measuring) -> dict[str, Any]:
@@ -214,5 +238,6 @@ def comparison_row(c: Comparison) -> dict[str, Any]:
             "vs_before": list(c.vs_before_ci),
             "vs_base": list(c.vs_base_ci),
         },
+        "mcnemar": {"vs_before": c.p_before, "vs_base": c.p_base},
     }
 

@@ -7,9 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from samdan.data.sources import fingerprint
+from samdan.evals.items import SETS
 from samdan.plan import MORPHEMES, locations
 from samdan.recipe import Recipe, Source
 from samdan.records import SamdanError
+from samdan.tasks import BUILT_IN, Harness
 
 
 def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[str, str]:
@@ -33,11 +35,14 @@ def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[st
             if unreadable is None:
                 raise
             unreadable.append(str(error))
+    folders = {task.path for task in recipe.evaluate if isinstance(task, Harness)}
     for path in locations(recipe):
-        if path not in found and Path(path).is_file():
+        if path.startswith(BUILT_IN):
+            found[path] = _file_hash(SETS / f"{path.removeprefix(BUILT_IN)}.jsonl")
+        elif path not in found and Path(path).is_file():
             found[path] = _file_hash(Path(path))
         elif path not in found and Path(path).is_dir():
-            found[path] = _folder_hash(Path(path))
+            found[path] = _folder_hash(Path(path), deep=path in folders)
         elif path not in found and set(path) & set("*?["):  # files of text that a selection reads
             found[path] = fingerprint(Source(path=path))
     return found | {MORPHEMES: _version_of("kiwipiepy")}
@@ -56,7 +61,8 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _folder_hash(folder: Path) -> str:
-    """Of a model or tokenizer folder: names and contents of its files."""
-    parts = [f"{f.name}:{_file_hash(f)}" for f in sorted(folder.iterdir()) if f.is_file()]
+def _folder_hash(folder: Path, deep: bool = False) -> str:
+    """Names and contents of the files of a model or tokenizer folder; ``deep``: and below it."""
+    found = sorted(folder.rglob("*") if deep else folder.iterdir())
+    parts = [f"{f.relative_to(folder)}:{_file_hash(f)}" for f in found if f.is_file()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -12,6 +12,7 @@ from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import data_card, render
+from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
@@ -88,6 +89,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "status": _status(trained, gate, rows, name == "base"),
         "seconds": trained.seconds if trained else None,
         "steps": facts.get("steps"),
+        "loss_beyond_3_sigma": share_beyond([row.get("loss") for row in rows]),
         "tokens_per_second": _median([r.get("tokens_per_second") for r in rows]),
         "settings": {k: dumped[k] for k in SETTINGS if dumped.get(k) is not None}
         | {"units_per_step": stage.units_per_step}

@@ -19,7 +19,7 @@ from samdan.data.mixing import check_accounts, mix
 from samdan.data.prepare import Guard, Preparation, prepare_source
 from samdan.data.protect import Cleaned, build_guard
 from samdan.data.store import KEPT, clean_parts, read_part, texts_of
-from samdan.evals.score import read_items
+from samdan.evals.items import items_of
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
 from samdan.lm.model import load_model, weights_hash
@@ -109,7 +109,7 @@ def protect(run: Run, step: Step) -> Result:
     spec = run.recipe.decontaminate
     assert spec is not None, "planned only where the recipe asks for it"
     sources = (_cleaned(run, stage, source) for stage, source in run.recipe.sources())
-    tasks = {task.name: read_items(Path(task.path)) for task in run.recipe.evaluate}
+    tasks = {task.name: items_of(task) for task in run.recipe.evaluate}
     folder = run.ledger.guard()
     found = build_guard(tasks, sources, run.recipe.seed, spec, folder)
     return Result(found["sha256"], _only(found, "items", "searched_for"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from samdan.evals.score import Subject, score_heldout, score_task
@@ -155,7 +154,7 @@ def _task_score(training: Training) -> dict[str, float]:
     run, metric = training.run, training.stage.keep_best or ""
     task = next(task for task in run.recipe.evaluate if task.name == metric.rpartition("/")[0])
     subject = Subject(training.scorer, training.chat, poll=run.signals.poll)
-    results = score_task(task, Path(task.path), subject).results
+    results = score_task(task, subject).results
     found = next((result for result in results if result.name == metric), None)
     if found is None:
         raise TrainError(
