@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from samdan.answers.refusal import refuses, sounds_dangerous
 from samdan.data.clean import Screen
 from samdan.recipe import Source
 from samdan.records import Message, Origin, PreferencePair
-from samdan.refusals import refuses, sounds_dangerous
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from samdan.refusals import refuses, sounds_dangerous
         "I'm sorry, but I can't help with that.",
         "I’m sorry, that is not something to discuss.",
         "I cannot provide that information.",
-        "As an AI, I am unable to do this.",
+        "As an AI, I am unable to discuss this.",
     ],
 )
 def test_refusals(answer: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from samdan.answers.refusal import refuses, sounds_dangerous
 from samdan.data.census import census, merged
 from samdan.data.cleaning import Cleaner
 from samdan.data.copies import save_signatures
@@ -42,7 +43,6 @@ from samdan.data.views import needs_morphemes, require_libraries, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
 from samdan.records import DataError, Document, Drop, PreferencePair, Record
-from samdan.refusals import refuses, sounds_dangerous
 from samdan.removing import Dedup
 
 FATES = "fates.jsonl"  # of one part
