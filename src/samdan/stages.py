@@ -163,6 +163,9 @@ class Stage(Spec):
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the computation; weights that are trained and the optimizer's states are always fp32."""
+    shard: Literal["auto", "none", "full"] = "auto"
+    """Whether several processes split weights, gradients and states (FSDP2) or each keep them all.
+    ``auto``: split where they would fill more than half of the memory."""
     dropout: Share = 0.0
     """On what each attention and MLP block adds, drawn from (seed, step, record)."""
     lora: Lora | None = None
@@ -206,6 +209,11 @@ class Stage(Spec):
                 f"anneal.weights: no source is called '{strange[0]}'; there are: "
                 f"{', '.join(labels)}"
             )
+        if self.shard == "full" and not self.can_shard:
+            raise ValueError(
+                "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw' "
+                "and without lora.quantize"
+            )
         for pattern in self.lr_groups:
             try:
                 re.compile(pattern)
@@ -219,6 +227,11 @@ class Stage(Spec):
     def replay(self) -> float:
         """The replay share as it will be."""
         return 0.05 if self.replay_share is None else self.replay_share
+
+    @property
+    def can_shard(self) -> bool:
+        """Whether several processes can split its weights and states."""
+        return self.optim == "adamw" and (self.lora is None or self.lora.quantize == "none")
 
     @property
     def units_per_step(self) -> int:
