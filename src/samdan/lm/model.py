@@ -49,6 +49,16 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     return model
 
 
+def empty_model(path: str, revision: str | None = None) -> Any:
+    """The model of ``load_model`` without its weights, on the device of the context (meta)."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    return AutoModelForCausalLM.from_config(
+        config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
+    )
+
+
 def _quantization(bits: str) -> Any:
     try:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401

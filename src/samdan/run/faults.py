@@ -1,8 +1,8 @@
 """The one hook through which tests break a run: ``SAMDAN_FAULT=updated:7:kill``.
 
 ``where:step:what`` with where one of gradients, updated, saving, staged, saved, exported, and what
-one of kill (SIGKILL), term (SIGTERM), full (no space left). A fourth part names the one process that
-breaks: ``updated:7:kill:1``. Without the variable it does nothing.
+one of kill (SIGKILL), term (SIGTERM), full (no space left). A fourth part names the one process
+that breaks: ``updated:7:kill:1``. Without the variable it does nothing.
 """
 
 from __future__ import annotations

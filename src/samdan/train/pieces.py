@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ KINDS = ("model", "optimizer")
 
 
 def file_name(kind: str, part: int = 0, parts: int = 1) -> str:
-    return f"{kind}.safetensors" if parts == 1 else f"{kind}-{part + 1:05d}-of-{parts:05d}.safetensors"
+    return f"{kind}{f'-{part + 1:05d}-of-{parts:05d}' if parts > 1 else ''}.safetensors"
 
 
 def file_names(parts: int) -> list[str]:
@@ -93,7 +94,7 @@ class Saved:
             found: Tensor = self._opened[0].get_slice(name)[first:last]
             return found
         parts = []
-        for part, (start, end) in enumerate(zip(limits, limits[1:], strict=False)):
+        for part, (start, end) in enumerate(pairwise(limits)):
             low, high = max(first, start), min(last, end)
             if low < high or part == 0:  # the first one also gives the type of no rows
                 high = max(low, high)

@@ -65,7 +65,9 @@ def save_checkpoint(
     staging = folder / (parallel.share(draft)[0] if parts > 1 else draft)
     try:
         _together(parts, lambda: _stage(folder, staging) if main else {})
-        files = _together(parts, lambda: _write_tensors(staging, tensors, parts, progress, injected))
+        files = _together(
+            parts, lambda: _write_tensors(staging, tensors, parts, progress.step, injected)
+        )
         _together(
             parts,
             lambda: _complete(staging, final, tensors, files, progress, injected) if main else {},
@@ -109,12 +111,12 @@ def _write_tensors(
     staging: Path,
     tensors: Mapping[str, Mapping[str, Tensor]],
     parts: int,
-    progress: Progress,
+    step: int,
     injected: Injected,
 ) -> dict[str, Any]:
     """This process's files, and what they measure."""
     files = [pieces.write(staging, "model", tensors["model"], parts)]
-    injected("saving", progress.step)
+    injected("saving", step)
     files.append(pieces.write(staging, "optimizer", tensors["optimizer"], parts))
     for name in files:
         _flush(staging / name)
