@@ -56,10 +56,11 @@ def _units_per_step(run: Run, stage: AnyStage, before: Mapping[str, Any] | None)
 
 
 def _say_change(run: Run, stage: AnyStage, begun: int, units: int) -> None:
-    world = parallel.world_size()
+    processes = f"{begun} process{'' if begun == 1 else 'es'}"
     run.say(
-        f"{stage.name}: was begun with {begun} processes and goes on with {world}. A step keeps "
-        f"its {units} records, so every sample is still seen once; sums round in another order"
+        f"{stage.name}: was begun with {processes} and goes on with {parallel.world_size()}. A step "
+        f"keeps its {units} records, so every sample is still seen once; sums round in another "
+        f"order"
     )
 
 

@@ -25,7 +25,7 @@ def variables(environment: Mapping[str, str]) -> dict[str, str]:
         "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
         "MASTER_ADDR": environment.get("MASTER_ADDR") or first_host(hosts) or "127.0.0.1",
         # Jobs that share a node differ in their number, and so in their port.
-        "MASTER_PORT": environment.get("MASTER_PORT") or str(20_000 + job % 20_000),
+        "MASTER_PORT": environment.get("MASTER_PORT") or str(20_000 + job % 10_000),
     }
     local = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
     return found | ({"LOCAL_WORLD_SIZE": local[0]} if local else {})
