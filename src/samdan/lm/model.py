@@ -107,12 +107,12 @@ def scratch_model(shape: Architecture, tokenizer: Any, seed: int) -> Any:
 
 def fit_embeddings(model: Any, tokenizer: Any, seed: int) -> bool:
     """Adds rows for tokens beyond the model's vocabulary; padded vocabularies already have them."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) <= rows:
+    weight = model.get_input_embeddings().weight
+    if len(tokenizer) <= weight.shape[0]:
         return False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=not weight.is_meta)
     return True
 
 

@@ -58,9 +58,9 @@ def _units_per_step(run: Run, stage: AnyStage, before: Mapping[str, Any] | None)
 def _say_change(run: Run, stage: AnyStage, begun: int, units: int) -> None:
     processes = f"{begun} process{'' if begun == 1 else 'es'}"
     run.say(
-        f"{stage.name}: was begun with {processes} and goes on with {parallel.world_size()}. A step "
-        f"keeps its {units} records, so every sample is still seen once; sums round in another "
-        f"order"
+        f"{stage.name}: was begun with {processes} and goes on with {parallel.world_size()}. A "
+        f"step keeps its {units} records, so every sample is still seen once; sums round in "
+        f"another order"
     )
 
 
