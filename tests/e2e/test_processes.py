@@ -183,3 +183,13 @@ def test_a_failure_of_the_main_process_ends_the_others(recipe: Path, tmp_path: P
     codes, errors = srun("run", recipe, "--out", tmp_path / "run", source)
     assert codes == [1, 4], errors
     assert "another one failed: process 0: DataError" in errors[1]
+
+
+def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
+    recipe: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped_before(split, "cpt/train", tmp_path / "run")
+    monkeypatch.setenv("SAMDAN_FAULT", "updated:3:term:1")
+    codes, errors = srun("run", recipe, "--out", run, *RATES, *HALVES, *SPLIT, "--until=cpt")
+    assert codes == [143, 143], errors
+    assert (run / "cpt" / "checkpoints" / "step-000003" / "manifest.json").is_file()

@@ -48,8 +48,7 @@ class Meeting:
         turn = self._met + 1
         self._call(lambda: self.store.set(f"said/{turn}/{self.rank}", text))
         self.meet()
-        said = [f"said/{turn}/{number}" for number in range(self.world_size)]
-        return [self._call(lambda key=key: self.store.get(key)).decode() for key in said]
+        return [self._get(f"said/{turn}/{number}") for number in range(self.world_size)]
 
     def tell_failure(self, text: str) -> None:
         """The others, waiting, leave with this reason."""
@@ -78,8 +77,7 @@ class Meeting:
     def failure(self) -> str | None:
         if not self._call(lambda: self.store.check(["failed"])):
             return None
-        text: str = self._call(lambda: self.store.get("failed")).decode()
-        return text
+        return self._get("failed")
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
@@ -87,6 +85,10 @@ class Meeting:
                 self.store.add(f"beat/{self.rank}", 1)
             except RuntimeError:
                 return  # whoever waits notices too
+
+    def _get(self, key: str) -> str:
+        text: str = self._call(lambda: self.store.get(key)).decode()
+        return text
 
     def _add(self, key: str, amount: int) -> int:
         return int(self._call(lambda: self.store.add(key, amount)))

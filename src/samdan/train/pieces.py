@@ -61,7 +61,9 @@ class Saved:
     """The tensors of one kind in a verified checkpoint, read by rows."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        index = json.loads((folder / INDEX).read_text("utf-8")) if split(folder) else {"parts": 1}
+        index: dict[str, Any] = {"parts": 1}
+        if (folder / INDEX).is_file():
+            index = json.loads((folder / INDEX).read_text("utf-8"))
         self.parts = int(index["parts"])
         self._opened = [
             safe_open(str(folder / file_name(kind, part, self.parts)), "pt")
@@ -101,7 +103,3 @@ class Saved:
                 rows = self._opened[part].get_slice(name)
                 parts.append(rows[low - start : high - start] if low < high else rows[0:0])
         return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def split(folder: Path) -> bool:
-    return (folder / INDEX).is_file()
