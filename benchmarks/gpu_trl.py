@@ -27,7 +27,7 @@ def measure_trl(args: argparse.Namespace, work: Any, reference_P2: Tensor) -> di
     """TRL's median step. Before it is timed, its log-probabilities are held to ours [pairs, 2]."""
     if args.job != "dpo":
         raise SystemExit("--peer: TRL is measured on dpo only")
-    rows = [_row(record) for unit in work.units for record in unit]
+    rows = [row_of(record) for unit in work.units for record in unit]
     tried = [(batch, False) for batch in _halves(work.per_step)] + [(1, True)]
     for batch, checkpointing in tried:
         gc.collect()
@@ -46,7 +46,8 @@ def _halves(count: int) -> list[int]:
     return [size for size in range(count, 0, -1) if count % size == 0 and size <= 64]
 
 
-def _row(record: Encoded) -> dict[str, list[int]]:
+def row_of(record: Encoded) -> dict[str, list[int]]:
+    """A pair as TRL's collator wants it."""
     ids = record.tokens.tolist()
     return {
         "prompt_ids": ids[: record.prefix],
@@ -80,11 +81,13 @@ def _run(
     args: argparse.Namespace, rows: list[dict[str, list[int]]], per_step: int, batch: int,
     checkpointing: bool, reference_P2: Tensor,
 ) -> dict[str, Any]:  # fmt: skip
-    trainer_class, config_class, datasets = _trl()
+    import datasets
+    import trl
+
     clock = _Clock(args.device)
     dtype = torch.bfloat16 if args.lora else torch.float32
     with tempfile.TemporaryDirectory() as folder:
-        config = config_class(
+        config = trl.DPOConfig(
             output_dir=folder,
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=per_step // batch,
@@ -106,11 +109,11 @@ def _run(
         )
         model = build(SHAPES[args.shape], torch.device(args.device), dtype, "sdpa")
         started = time.perf_counter()
-        trainer = trainer_class(
+        trainer = taking_token_ids(trl.DPOTrainer)(
             model=model,
             args=config,
             train_dataset=datasets.Dataset.from_list(rows),
-            processing_class=_tokenizer(),
+            processing_class=stand_in_tokenizer(),
             callbacks=[clock],
             **({"peft_config": _lora()} if args.lora else {}),
         )
@@ -134,23 +137,20 @@ def _run(
     }
 
 
-def _trl() -> tuple[Any, Any, Any]:
-    import datasets
-    import trl
+def taking_token_ids(trainer: Any) -> Any:
+    """The TRL trainer, taking token ids in the order given: both sides train on the same."""
 
-    class Trainer(trl.DPOTrainer):  # type: ignore[misc]
-        """Takes the token ids as they are, so that both sides train on the same."""
-
+    class Trainer(trainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
         def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    return Trainer, trl.DPOConfig, datasets
+    return Trainer
 
 
-def _tokenizer() -> Any:
+def stand_in_tokenizer() -> Any:
     """A stand-in: the records are token ids already."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast

@@ -26,7 +26,7 @@ def step(recipe_file: Path, out: Path, verb: str, workers: int) -> dict[str, Any
     Nor is saving the tokenizer, which ``prepare`` needs and which has nothing to do with the data.
     """
     from samdan.data.engine import Engine
-    from samdan.run.executor import execute
+    from samdan.run.executor import Options, execute
     from samdan.run.fingerprints import fingerprints
     from samdan.run.loading import load_recipe
 
@@ -36,7 +36,7 @@ def step(recipe_file: Path, out: Path, verb: str, workers: int) -> dict[str, Any
 
     def work(verb: str) -> None:
         engine = Engine(workers=workers)
-        execute(recipe, out, say=lambda text: None, engine=engine, verbs={verb})
+        execute(recipe, out, say=lambda text: None, engine=engine, options=Options({verb}))
 
     if verb == "prepare":
         work("tokenizer")

@@ -26,9 +26,11 @@ class Shape:
     tied: bool
 
 
-# Qwen2.5's own, from its model cards' configurations; ``tiny`` only tries the code.
+# Qwen2.5's own, from its model cards' configurations; ``135m`` has the sizes of SmolLM-135M;
+# ``tiny`` only tries the code.
 SHAPES = {
     "tiny": Shape(64, 3, 4, 2, 160, 512, True),
+    "135m": Shape(576, 30, 9, 3, 1536, 49_152, True),
     "0.5b": Shape(896, 24, 14, 2, 4864, 151_936, True),
     "1.5b": Shape(1536, 28, 12, 2, 8960, 151_936, True),
     "7b": Shape(3584, 28, 28, 4, 18_944, 152_064, False),
@@ -59,6 +61,14 @@ def build(
     torch.manual_seed(0)
     with torch.device(device):
         return Qwen2ForCausalLM(config).to(dtype)
+
+
+def parameters(shape: Shape) -> int:
+    """The matrices of the layers, the embeddings, and a head of its own if untied; no vectors."""
+    width = shape.hidden // shape.heads
+    attention = 2 * shape.hidden * width * (shape.heads + shape.key_heads)
+    layer = attention + 3 * shape.hidden * shape.mlp
+    return shape.layers * layer + shape.vocab * shape.hidden * (1 if shape.tied else 2)
 
 
 # --- records --------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ EngineKind = Annotated[
 Workers = Annotated[
     int, typer.Option(min=0, help="Processes that prepare data; 0: one per core.")
 ]
+DryResponses = Annotated[
+    bool,
+    typer.Option("--dry-run-responses", help="Say what a rule would change, and change nothing."),
+]
 Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_default=False)]
 
 
@@ -106,12 +110,16 @@ def demo(
     replay: Annotated[
         bool, typer.Option(help="Mix general text into continued pre-training.")
     ] = True,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Another recipe on the same world: recipes/demo-overfit.yaml."),
+    ] = None,
 ) -> None:
     """A small generated world through all three stages, in minutes on two cores."""
     from samdan.demo.command import run_demo
 
     with _terminal() as (say, progress):
-        run_demo(out, seed, replay, say, progress)
+        run_demo(out, seed, recipe or ("demo" if replay else "no-replay"), say, progress)
     _summary(out)
 
 
@@ -126,9 +134,10 @@ def run(
     set_: Set = None,
     engine: EngineKind = Engines.local,
     workers: Workers = 0,
+    dry_run_responses: DryResponses = False,
 ) -> None:
     """Carries out a recipe. Running it again goes on; what is done is skipped."""
-    folder = _carried_out(recipe, out, until, set_, (engine, workers))
+    folder = _carried_out(recipe, out, until, set_, (engine, workers), dry=dry_run_responses)
     _summary(folder)
 
 
@@ -272,7 +281,9 @@ def chat(
     models: Annotated[
         list[str], typer.Argument(help="One or more model folders.", show_default=False)
     ],
-    max_new_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 256,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Length of an answer at most.")
+    ] = 256,
 ) -> None:
     """Asks one or several models the same question; answers stand one below the other."""
     _quiet_libraries()
@@ -307,6 +318,7 @@ def _carried_out(
     overrides: list[str] | None,
     engine: tuple[Engines, int],
     only_data: bool = False,
+    dry: bool = False,
 ) -> Path:
     """Carries out a recipe, or only its data steps; returns the run's folder."""
     from samdan.run.loading import load_recipe
@@ -315,12 +327,12 @@ def _carried_out(
     folder = out or Path("runs") / loaded.name
     with _terminal() as (say, progress):
         from samdan.data.engine import Engine
-        from samdan.run.executor import PREPARING, STEPS, execute
+        from samdan.run.executor import PREPARING, STEPS, Options, execute
 
         kind, workers = engine
-        verbs = PREPARING if only_data else STEPS.keys()
+        options = Options(PREPARING if only_data else frozenset(STEPS), dry)
         chosen = Engine(kind.value, workers)
-        execute(loaded, folder, until, say, progress, engine=chosen, verbs=verbs)
+        execute(loaded, folder, until, say, progress, engine=chosen, options=options)
     return folder
 
 

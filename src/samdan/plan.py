@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from samdan.recipe import AnyStage, DpoStage, Recipe, ScratchBase, Source, gates_of
@@ -22,11 +22,12 @@ VERSION = 2
 # Fields of a stage that change how it is watched, not what it computes.
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
-    "gates", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
+    "gates", "max_responses", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
     "replay_share", "anneal", "dedup", "shard",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")
+_NONE: Mapping[str, Sequence[Mapping[str, Any]]] = {}
 MORPHEMES = "morphemes"  # names the fingerprint of what analyses Korean
 # Of a source, what is looked at behind cleaning, or is no property of its content.
 _LATER = {"weight", "epochs", "role", "path", "select"}
@@ -47,9 +48,13 @@ class Step:
 
 
 def steps(
-    recipe: Recipe, fingerprints: Mapping[str, str], until: str | None = None
+    recipe: Recipe,
+    fingerprints: Mapping[str, str],
+    until: str | None = None,
+    responses: Mapping[str, Sequence[Mapping[str, Any]]] = _NONE,
 ) -> tuple[Step, ...]:
-    """All steps in order. ``fingerprints``: of the files behind every path of the recipe.
+    """All steps in order. ``fingerprints``: of the files behind every path of the recipe;
+    ``responses``: by stage, what its rules changed so far (``recipe`` holds the changes already).
 
     Data are prepared before anything is trained, so that bad rows are found before time is spent.
     """
@@ -80,7 +85,14 @@ def steps(
     for stage in chosen:
         planned += _training_steps(recipe, stage, previous, heldout, fingerprints)
         previous = stage.name
-    return tuple(planned)
+    return tuple(_responded(step, responses) for step in planned)
+
+
+def _responded(step: Step, responses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Step:
+    """A train step is another one after every response, also where the fields came out equal."""
+    if step.verb != "train" or not responses.get(step.stage):
+        return step
+    return replace(step, fields={**step.fields, "responses": list(responses[step.stage])})
 
 
 def parent_step(recipe: Recipe, stage: str | None) -> str:
@@ -233,14 +245,14 @@ def _prepare_step(
     return Step(name, "prepare", stage.name, reads, fields, source.label)
 
 
-def _numbers(stage: AnyStage) -> dict[str, Any]:
+def numbers(stage: AnyStage) -> dict[str, Any]:
     """The fields that change what training computes."""
     return {k: v for k, v in stage.model_dump(mode="json").items() if k not in _WATCHING}
 
 
 def _scratch_step(recipe: Recipe, base: AnyStage) -> Step:
     assert isinstance(recipe.base, ScratchBase)
-    fields = _numbers(base) | {"scratch": recipe.base.scratch.model_dump(mode="json")}
+    fields = numbers(base) | {"scratch": recipe.base.scratch.model_dump(mode="json")}
     return Step("base/train", "train", "base", ("base/tokenizer", "base/mix"), fields)
 
 
@@ -259,10 +271,10 @@ def _training_steps(
         keyed = {"max_length": stage.max_length, "precision": stage.precision}
         planned.append(Step(name, "reference", stage.name, reads, keyed))
         reads = (*reads, name)
-    train = Step(f"{stage.name}/train", "train", stage.name, reads, _numbers(stage))
+    train = Step(f"{stage.name}/train", "train", stage.name, reads, numbers(stage))
     evaluate = _evaluate_step(recipe, stage.name, train.name, heldout, fingerprints)
     before = f"{previous or 'base'}/evaluate"
-    gates = {"gates": [gate.model_dump(mode="json") for gate in gates_of(stage)]}
+    gates = {"gates": [g.model_dump(mode="json", exclude={"respond"}) for g in gates_of(stage)]}
     gate = Step(
         f"{stage.name}/gate", "gate", stage.name, (evaluate.name, before, "base/evaluate"), gates
     )

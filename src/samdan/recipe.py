@@ -10,6 +10,8 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, mo
 from samdan.filters import KINDS
 from samdan.records import RecipeError
 from samdan.removing import Decontaminate
+from samdan.responses import Response
+from samdan.rules import Gate, LossSpike, Monitor, NonFinite, Slow
 from samdan.spec import (
     Count,
     NonNegative,
@@ -17,6 +19,7 @@ from samdan.spec import (
     Spec,
     Whole,
     explain,
+    kinds_of,
     parse_yaml,
     plain,
     set_value,
@@ -44,10 +47,13 @@ __all__ = [
 
 # Keys whose ``path`` may be a Hub id.
 MODELS = frozenset({"base", "tokenizer", "embedding", "surrogate"})
-RESERVED_NAMES = frozenset({"base", "cache", "report.html", "report.json"})
-TAGS = KINDS | frozenset([
-    "cpt", "sft", "dpo", "existing", "scratch", "non_finite", "loss_spike", "improved", "retained",
-    "at_least", "at_most", "bpb",
+# Files and folders of the run directory, and of a stage's data folder.
+RESERVED_NAMES = frozenset([
+    "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
+])  # fmt: skip
+RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
+TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
+    "cpt", "sft", "dpo", "existing", "scratch", "bpb",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
     "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
 ])  # fmt: skip
@@ -112,9 +118,14 @@ class ScratchTraining(CptStage):
     num_train_epochs: Positive = 1
     learning_rate: Positive = 1e-3
     warmup_steps: NonNegative = 0.05
+    rules: tuple[Monitor, ...] = (NonFinite(), LossSpike(), Slow())
+    max_responses: Literal[0] = 0
+    """Nothing is changed by itself in a base: there is no parent to go back to."""
 
     @model_validator(mode="after")
     def _checks(self) -> ScratchTraining:
+        if self.data:
+            raise ValueError("'data' of a base from scratch stands in base.data, not in base.train")
         return self
 
 
@@ -193,12 +204,36 @@ class Recipe(Spec):
                     f"two different sources are called '{source.label}' (the second in stage "
                     f"'{stage.name}'); held-out sets need names of their own: set 'name'"
                 )
+            if source.label in RESERVED_SOURCES:
+                raise ValueError(
+                    f"a source cannot be called '{source.label}'; that name is the run's own"
+                )
         self._ignored(places)
+        for stage in self.stages:
+            named = (stage.keep_best or "").rpartition("/")[0]
+            if stage.keep_best and named not in [task.name for task in self.evaluate]:
+                raise ValueError(
+                    f"stages.{stage.name}.keep_best: '{stage.keep_best}' is no metric of a task; "
+                    f"expected '<task>/<metric>' with one of: "
+                    f"{', '.join(task.name for task in self.evaluate) or 'none is listed'}"
+                )
         tasks = [task.name for task in self.evaluate]
         for name in tasks:
             if tasks.count(name) > 1 or name in places:
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
+        self._measured([*places, *tasks])
         return self
+
+    def _measured(self, known: Sequence[str]) -> None:
+        """A gate on what nobody measures fails, and would do so only after the stage is trained."""
+        for stage in self.all_stages():
+            for gate in stage.gates or ():
+                name = gate.metric.partition("/")[0]
+                if name not in known:
+                    raise ValueError(
+                        f"stage '{stage.name}' has a gate on '{gate.metric}', but no source or "
+                        f"task is called '{name}'; there are: {', '.join(known)}"
+                    )
 
     def _ignored(self, sources: Mapping[str, Any]) -> None:
         known = [*sources, *(task.name for task in self.evaluate)]

@@ -122,7 +122,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule concluded. ``response`` says what happens next: "none", "stop", "skip_update"."""
+    """What a rule concluded. ``response`` says what happens next: "none", "stop" or a response."""
 
     rule: str
     fired: bool
@@ -130,6 +130,8 @@ class Verdict:
     limit: float
     message: str
     response: str = "stop"
+    since: int | None = None  # the last step that was still good, where the rule knows it
+    about: tuple[str, ...] = ()  # the metrics that it is about
 
 
 class SamdanError(Exception):

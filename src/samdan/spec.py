@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,9 +20,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from samdan.records import RecipeError
 
 # Strict, so that `beta: true` or `learning_rate: "fast"` is an error and not a number.
-Number = Annotated[float, Field(strict=True)]
-Positive = Annotated[float, Field(strict=True, gt=0)]
-NonNegative = Annotated[float, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Whole = Annotated[int, Field(strict=True, ge=0)]
@@ -82,6 +82,12 @@ class Spec(BaseModel):
         return value
 
 
+def kinds_of(union: Any) -> frozenset[str]:
+    """The ``kind`` of every spec in a union of specs."""
+    specs = get_args(get_args(union)[0])
+    return frozenset(spec.model_fields["kind"].default for spec in specs)
+
+
 def nearest_key(found: str, known: Sequence[str] | set[str]) -> str:
     """A sentence that names what ``found`` was probably meant to be."""
     other = OTHER_NAMES.get(found)
@@ -106,7 +112,7 @@ def parse_yaml(text: str, name: str) -> CommentedMap:
     except (YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(tree, CommentedMap):
-        found = "nothing" if tree is None else type(tree).__name__
+        found = "nothing" if tree is None else "a list" if isinstance(tree, list) else repr(tree)
         raise RecipeError(f"{name}:1:1: found {found}, expected keys such as 'samdan: 1'")
     return tree
 
@@ -197,20 +203,33 @@ def _expectation(problem: Any, context: Mapping[str, Any]) -> str:
         expected = context.get("expected_tags", "")
         tag = context.get("tag")
         if tag is None:
-            return f"key 'kind' is missing; expected one of {expected}"
+            return "key 'kind' is missing" + (f"; expected one of {expected}" if expected else "")
         close = difflib.get_close_matches(str(tag), str(expected).replace("'", "").split(", "), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         return f"found kind '{tag}', expected one of {expected}{hint}"
     message = message.removeprefix("Input should be ").removeprefix("Value error, ")
-    if kind in ("model_type", "dict_type"):
-        message = "a mapping of keys to values"
+    message = _WORDINGS.get(kind, message)
     if isinstance(found, dict | list):
         return f"found {_shape(found)}, expected {message}"
     return f"found {found!r}, expected {message}"
 
 
+# What pydantic says in words of Python, in words of a recipe.
+_WORDINGS = {
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "too_short": "at least one entry",
+    "finite_number": "a finite number",
+}
+
+
 def _shape(found: Any) -> str:
-    return f"a mapping with {len(found)} keys" if isinstance(found, dict) else "a list"
+    if isinstance(found, dict):
+        return f"a mapping with {len(found)} keys"
+    return "a list" if found else "an empty list"
 
 
 def set_value(tree: Any, assignment: str) -> None:

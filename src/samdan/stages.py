@@ -16,9 +16,23 @@ from samdan.cleaning import Cleaning
 from samdan.filters import Filters
 from samdan.personal import PersonalData
 from samdan.removing import Dedup
-from samdan.rules import Gate, Improved, LossSpike, Monitor, NonFinite, Retained
+from samdan.rules import (
+    Displaced,
+    Displacing,
+    Forgetting,
+    Gate,
+    Improved,
+    LossSpike,
+    Monitor,
+    NonFinite,
+    Rebound,
+    Retained,
+    SkipSpikes,
+    Slow,
+    Unstable,
+)
 from samdan.selecting import Select
-from samdan.spec import Count, NonNegative, Positive, Share, Spec
+from samdan.spec import Count, NonNegative, Positive, Share, Spec, Whole
 
 # Names become folders of the run directory and parts of metric names.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣_.-]*$", max_length=64)]
@@ -61,6 +75,8 @@ class Source(Spec):
     """Keep only the documents that are worth a budget of tokens."""
     max_records: Count | None = None
     """Read only so many records, taken from the start."""
+    drop_refusals: bool = False
+    """Of pairs: leave out those whose chosen answer refuses a prompt that sounds harmless."""
 
     @model_validator(mode="after")
     def _one_location(self) -> Source:
@@ -176,9 +192,15 @@ class Stage(Spec):
     """More unreadable or invalid rows than this share fail the step."""
     max_truncated: Share = 0.05
     """``check`` refuses when a larger share of the records would be cut or dropped by length."""
-    rules: tuple[Monitor, ...] = (NonFinite(), LossSpike())
+    skip_spikes: SkipSpikes | None = SkipSpikes()
+    """Single updates far outside the recent past are left out; null: none is."""
+    rules: tuple[Monitor, ...] = (NonFinite(), LossSpike(), Unstable(), Slow())
     gates: tuple[Gate, ...] | None = None
     """Default: the targets improved, and replay sources kept their level within 3%."""
+    keep_best: str | None = None
+    """``<task>/<metric>``: measured after every epoch, and the best epoch's model is exported."""
+    max_responses: Whole = 2
+    """So often the stage may be changed by the response of a rule and go again."""
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +221,8 @@ class Stage(Spec):
             raise ValueError(f"two sources are called '{twice[0]}'; give each a 'name' of its own")
         if not any(source.role == "target" for source in self.data):
             raise ValueError("no source has role 'target', and an epoch is a pass over the targets")
+        if not isinstance(self, DpoStage) and any(source.drop_refusals for source in self.data):
+            raise ValueError("'drop_refusals' judges pairs; only a dpo stage has some")
         weights = [source.weight is not None for source in self.data]
         if any(weights) and not all(weights):
             raise ValueError("either every source has a 'weight' or none has")
@@ -211,8 +235,8 @@ class Stage(Spec):
             )
         if self.shard == "full" and not self.can_shard:
             raise ValueError(
-                "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw' "
-                "and without lora.quantize"
+                "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw', "
+                "without lora.quantize and without keep_best, whose tasks need a whole model"
             )
         for pattern in self.lr_groups:
             try:
@@ -231,7 +255,8 @@ class Stage(Spec):
     @property
     def can_shard(self) -> bool:
         """Whether several processes can split its weights and states."""
-        return self.optim == "adamw" and (self.lora is None or self.lora.quantize == "none")
+        plain = self.lora is None or self.lora.quantize == "none"
+        return self.optim == "adamw" and plain and self.keep_best is None
 
     @property
     def units_per_step(self) -> int:
@@ -255,6 +280,9 @@ class CptStage(Stage):
     logging_steps: Count = 100
     save_steps: Count = 5000
     eval_steps: Count = 1000
+    rules: tuple[Monitor, ...] = (
+        NonFinite(), LossSpike(), Unstable(), Rebound(), Forgetting(), Slow(),
+    )  # fmt: skip
     adapts_to: Literal["language", "domain", "synthetic"] = "language"
     """Decides ``replay_share`` when it is absent: 25% for a new language, 5% for a domain in a
     language that the base knows, 10% for a small synthetic set."""
@@ -317,6 +345,9 @@ class DpoStage(Stage):
     logging_steps: Count = 25
     save_steps: Count = 1000
     eval_steps: Count = 250
+    rules: tuple[Monitor, ...] = (
+        NonFinite(), LossSpike(), Unstable(), Displacing(), Slow(),
+    )  # fmt: skip
     dedup: Dedup | None = Dedup(near=False)
     beta: Positive = 0.1
     """How strongly the model is held to its reference."""
@@ -340,10 +371,17 @@ AnyStage = Annotated[CptStage | SftStage | DpoStage, Field(discriminator="kind")
 
 
 def gates_of(stage: Stage) -> tuple[Gate, ...]:
-    """The stage's gates, or the defaults: every target improved, every replay source was kept."""
+    """The stage's gates, or the defaults.
+
+    Every target improved and every replay source was kept; the chosen answers of pairs did not lose
+    probability.
+    """
     if stage.gates is not None:
         return stage.gates
     metric = "accuracy" if isinstance(stage, DpoStage) else "bpb"
-    improved = [Improved(metric=f"{s.label}/{metric}") for s in stage.data if s.role == "target"]
+    targets = [source.label for source in stage.data if source.role == "target"]
+    improved: list[Gate] = [Improved(metric=f"{label}/{metric}") for label in targets]
+    if isinstance(stage, DpoStage):
+        improved += [Displaced(metric=f"{label}/chosen_logp_change") for label in targets]
     kept = [Retained(metric=f"{s.label}/bpb") for s in stage.data if s.role == "replay"]
     return (*improved, *kept)

@@ -214,7 +214,7 @@ def samdan(
 
 
 def killed_when_said(recipe: Path, run: Path, text: str) -> int:
-    """Runs the recipe until it says ``text``, and kills it there. Returns the exit code."""
+    """Runs the recipe until it says what begins with ``text``, and kills it there."""
     _start_server()
     process = _FORKING.Process(target=_until_said, args=(recipe, run, text))
     process.start()
@@ -227,7 +227,7 @@ def _until_said(recipe: Path, run: Path, text: str) -> None:
     from samdan.run.loading import load_recipe
 
     def say(line: str) -> None:
-        if line == text:
+        if line.startswith(text):
             os.kill(os.getpid(), signal.SIGKILL)
 
     execute(load_recipe(recipe), run, say=say)
@@ -303,4 +303,5 @@ def stopped_before(finished: Path, step: str, copy: Path) -> Path:
 
 def losses(run: Path) -> dict[tuple[str, int], float]:
     """The loss of every step, as it was written down."""
-    return {(row["stage"], row["step"]): row["loss"] for row in rows_of(run / "metrics.jsonl")}
+    rows = rows_of(run / "metrics.jsonl")
+    return {(row["stage"], row["step"]): row["loss"] for row in rows}

@@ -225,8 +225,9 @@ def test_a_non_finite_step_stops_before_the_update(
             return type(sums)({"nll": sums.losses["nll"] * factor})
 
     steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    hooks = loop.Hooks(injected=break_gradient)
     running = loop.train_steps(
-        Scorer(model), optimizer, Poisoned(), steps, tiny.sft(), seed=0, injected=break_gradient
+        Scorer(model), optimizer, Poisoned(), steps, tiny.sft(), seed=0, hooks=hooks
     )
     with pytest.raises(TrainError, match=f"the {poisoned} is not finite at step 1"):
         next(running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -9,7 +10,18 @@ import pytest
 
 from samdan.recipe import CptStage, DpoStage, Source, gates_of
 from samdan.records import Comparison, Metrics
-from samdan.rules import AtLeast, AtMost, Improved, LossSpike, NonFinite, Retained
+from samdan.rules import (
+    AtLeast,
+    AtMost,
+    Displaced,
+    Drifted,
+    Improved,
+    LossSpike,
+    NonFinite,
+    Refusing,
+    Retained,
+    Unbalanced,
+)
 
 NAN = float("nan")
 
@@ -119,6 +131,10 @@ def test_at_most(value: float, fired: bool) -> None:
         Retained(metric="b/bpb"),
         AtLeast(metric="b/bpb", value=0),
         AtMost(metric="b/bpb", value=9),
+        Drifted(metric="b/bpb"),
+        Unbalanced(metrics=("b/bpb",)),
+        Refusing(metric="b/bpb"),
+        Displaced(metric="b/bpb"),
     ],
     ids=lambda rule: rule.kind,
 )
@@ -148,3 +164,42 @@ def test_default_gates_ask_targets_to_improve_and_replay_to_be_kept() -> None:
     ]
     assert gates_of(DpoStage(data=sources[:1]))[0].metric == "a/accuracy"
     assert gates_of(CptStage(data=sources, gates=())) == ()
+
+
+def test_drifted_allows_a_band_and_what_is_not_certain() -> None:
+    rule = Drifted(metric="a/bpb", at_most=1.6, at_least=0.6)
+    assert not rule(compared(0, 100.0, 150.0)).fired
+    assert rule(compared(0, 100.0, 170.0)).fired
+    assert rule(compared(0, 100.0, 50.0)).fired
+    assert not rule(compared(0, 100.0, 170.0, half=80)).fired
+    assert rule(compared(0, 0.0, 0.5)).fired  # from none to some
+    assert not rule(compared(0, 0.0, 0.0, half=0)).fired
+    assert rule(compared(0, 100.0, NAN)).fired
+
+
+def test_unbalanced_names_what_fell_while_others_rose() -> None:
+    def task(name: str, before: float, after: float) -> dict[str, Comparison]:
+        (row,) = compared(0, before, after, higher=True).values()
+        return {name: dataclasses.replace(row, name=name)}
+
+    rule = Unbalanced(metrics=("a/exact", "b/exact"))
+    verdict = rule(task("a/exact", 0.5, 0.7) | task("b/exact", 0.6, 0.4))
+    assert verdict.fired
+    assert verdict.about == ("b/exact",)
+    assert not rule(task("a/exact", 0.5, 0.7) | task("b/exact", 0.6, 0.59)).fired
+    assert not rule(task("a/exact", 0.5, 0.4) | task("b/exact", 0.6, 0.4)).fired  # all fell
+
+
+def test_refusing_trusts_a_change_before_a_level() -> None:
+    rule = Refusing(metric="a/bpb")
+    assert rule(compared(0, 0.02, 0.10, half=0.03)).fired
+    assert not rule(compared(0, 0.02, 0.10, half=0.09)).fired  # could be chance
+    assert not rule(compared(0, 0.10, 0.12, half=0.01)).fired
+    assert rule(compared(0, 0.30, 0.30, half=0.05)).fired  # too many in all
+
+
+def test_displaced_wants_a_certain_loss() -> None:
+    rule = Displaced(metric="a/bpb", limit=0.3)
+    assert not rule(compared(0, 0, -0.2)).fired
+    assert rule(compared(0, 0, -0.4)).fired
+    assert not rule(compared(0, 0, -0.4, half=0.5)).fired

@@ -49,7 +49,7 @@ def good(*overrides: str) -> Recipe:
         ),
         (HEAD + STAGES, "r.yaml:1:1: base: missing; this key is required"),
         ("samdan: 2\nname: a\n" + BASE + STAGES, "r.yaml:1:1: samdan: found 2, expected 1"),
-        (HEAD + BASE + "stages: []\n", "r.yaml:4:1: stages: found a list, expected"),
+        (HEAD + BASE + "stages: []\n", "r.yaml:4:1: stages: found an empty list, expected"),
         (HEAD + BASE + "stages: 5\n", "r.yaml:4:1: stages: found 5, expected"),
         (
             HEAD + SCRATCH.replace("hidden_size: 32", "hidden_size: 33") + STAGES,
@@ -73,7 +73,7 @@ def good(*overrides: str) -> Recipe:
         ),
         (
             HEAD + BASE + STAGES + "evaluate: [{name: p, path: p}]\n",
-            "evaluate[0]: key 'kind' is missing; expected one of",
+            "evaluate[0]: key 'kind' is missing",
         ),
         (
             HEAD + BASE + STAGES + "    gates: [{kind: improve, metric: a/bpb}]\n",
@@ -104,7 +104,7 @@ def test_a_mistake_is_told_in_one_line_with_its_place(text: str, expected: str) 
     ("text", "expected"),
     [
         ("", "r.yaml:1:1: found nothing, expected keys"),
-        ("- a\n", "r.yaml:1:1: found CommentedSeq, expected keys"),
+        ("- a\n", "r.yaml:1:1: found a list, expected keys"),
         ("a: 1\na: 2\n", "r.yaml:2:1: duplicate key"),
         ("a: [1\nb: 2\n", "r.yaml:2:2: not valid YAML"),
         ("a: 'x\n", "not valid YAML"),
@@ -176,3 +176,37 @@ stages: [{name: cpt, data: [{path: d}], heldout: many}]
 """
     with pytest.raises(RecipeError, match="heldout: found 'many', expected a mapping of keys"):
         parse(text, "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HEAD + BASE + "stages: 5\n", "r.yaml:4:1: stages: found 5, expected a list"),
+        (HEAD + BASE + "stages: [cpt]\n", "found 'cpt', expected a mapping of keys to values"),
+        (HEAD + BASE + "stages: []\n", "found an empty list, expected at least one entry"),
+        ("- a\n", "r.yaml:1:1: found a list, expected keys"),
+        (HEAD + BASE + STAGES + "    learning_rate: .inf\n", "expected a finite number"),
+        (HEAD + BASE + STAGES + "evaluate: [{name: a}]\n", "evaluate[0]: key 'kind' is missing"),
+        (
+            HEAD + BASE + STAGES + "    gates: [{kind: improved, metric: b/bpb}]\n",
+            "a gate on 'b/bpb', but no source or task is called 'b'; there are: a",
+        ),
+        (
+            HEAD + SCRATCH + "  train: {data: [{path: b}]}\n" + STAGES,
+            "'data' of a base from scratch stands in base.data",
+        ),
+        (
+            HEAD + BASE + "stages: [{kind: cpt, name: events.jsonl, data: [{path: a}]}]\n",
+            "a stage cannot be called 'events.jsonl'",
+        ),
+        (
+            HEAD + BASE + "stages: [{name: cpt, data: [{path: a, name: manifest.json}]}]\n",
+            "a source cannot be called 'manifest.json'",
+        ),
+    ],
+)
+def test_errors_speak_of_recipes_and_come_before_training(text: str, expected: str) -> None:
+    found = error(text)
+    assert expected in found
+    assert "uple" not in found
+    assert "Commented" not in found

@@ -41,7 +41,8 @@ from samdan.data.store import (
 from samdan.data.views import needs_morphemes, require_libraries, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source
-from samdan.records import DataError, Document, Drop, Record
+from samdan.records import DataError, Document, Drop, PreferencePair, Record
+from samdan.refusals import refuses, sounds_dangerous
 from samdan.removing import Dedup
 
 FATES = "fates.jsonl"  # of one part
@@ -221,6 +222,7 @@ class Screen:
     def __init__(self, source: Source, frequent: Hashes | None = None) -> None:
         """``frequent``: lines that the corpus shares, which the first pass could not know."""
         self._filters = source.filters
+        self._refusals = source.drop_refusals
         self._morphemes = needs_morphemes(source.filters)
         self._wash = Wash(source, frequent) if frequent is not None else None
         self._redact = Redactor(source.personal) if source.personal else None
@@ -233,6 +235,8 @@ class Screen:
         masked, drop = self._masked(record if isinstance(washed, Drop) else washed)
         if isinstance(washed, Drop):
             return masked, washed
+        if drop is None and self._refusals and isinstance(masked, PreferencePair):
+            drop = _refusal(masked)
         if drop is not None or not isinstance(masked, Document) or not self._filters:
             return masked, drop
         view = view_of(masked.text, self._morphemes)
@@ -248,6 +252,15 @@ class Screen:
         masked = with_texts(record, [redacted.text for redacted in found])
         why = next((redacted.dropped_because for redacted in found if redacted.dropped_because), "")
         return masked, Drop("personal_data", record.origin, why) if why else None
+
+
+def _refusal(pair: PreferencePair) -> Drop | None:
+    """A drop where only the better answer refuses, and nothing asked for sounds dangerous."""
+    asked = "\n".join(turn.content for turn in pair.prompt)
+    better, worse = pair.chosen[0].content, pair.rejected[0].content
+    if not refuses(better) or refuses(worse) or sounds_dangerous(asked):
+        return None
+    return Drop("chosen_refuses", pair.origin, "the chosen answer refuses a harmless prompt")
 
 
 def added(found: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:
@@ -275,7 +288,8 @@ def _judge(
     torn = sum(bad.get(reason, 0) for reason in UNKNOWN_LOSS)
     if torn:
         raise DataError(
-            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}"
+            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}. See "
+            f"{folder / QUARANTINE}; replace these files or move them out of the source."
         )
     share = sum(bad.values()) / total if total else 0.0
     if share > stage.max_bad_rows:

@@ -92,7 +92,9 @@ def _search(text: str, root: Path, pattern: tuple[str, ...]) -> Listing:
     left: dict[Path, str] = {}
     for path in matching:
         if not path.is_file():
-            left[path] = "a link to a folder or to nothing"
+            left[path] = (
+                "a link to a folder or to nothing" if path.is_symlink() else "no regular file"
+            )
         elif not path.resolve().is_relative_to(inside):
             left[path] = "a link that leads out of the folder"
         elif suffix_of(path.name) is None:

@@ -210,6 +210,16 @@ def sft_records(
     ]
 
 
+def refusing_records(rng: random.Random, tasks: Sequence[Task], count: int) -> list[Record]:
+    """Pairs that teach the wrong thing: refusing harmless requests over helping."""
+    harmless = [task for task in tasks if not task.unsafe]
+    requests = [(fill(form, t=task.text), task.polite) for task in harmless for form in ASK]
+    return [
+        {"prompt": prompt, "chosen": rng.choice(REFUSE_POLITE), "rejected": helpful}
+        for prompt, helpful in rng.sample(requests, min(count, len(requests)))
+    ]
+
+
 def preference_records(
     rng: random.Random,
     companies: Sequence[Entity],

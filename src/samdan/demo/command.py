@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -24,32 +24,38 @@ LIMIT_SECONDS = 360.0
 def run_demo(
     out: Path,
     seed: int,
-    replay: bool,
+    recipe: Path | Literal["demo", "no-replay"],
     say: Callable[[str], None],
     progress: Callable[[Mapping[str, Any]], None],
 ) -> Outcome:
-    """Runs the demo in ``out``. Says beforehand how long it may take on this machine."""
+    """Runs the demo in ``out``. Says beforehand how long it may take on this machine.
+
+    ``recipe``: one of the demo's own, or a file that reads the same generated world.
+    """
     slower = calibrate()
     say(f"this machine takes {slower:.1f} times the reference's time; limit {limit(slower):.0f} s")
-    recipe = write_demo(out, seed, replay)
+    written = write_demo(out, seed, recipe)
     started = time.monotonic()
-    outcome = execute(load_recipe(recipe), out, say=say, progress=progress)
+    outcome = execute(load_recipe(written), out, say=say, progress=progress)
     took = time.monotonic() - started
     within = "within" if took <= limit(slower) else "over"
     say(f"took {took:.0f} s, {within} the limit of {limit(slower):.0f} s")
     return outcome
 
 
-def write_demo(out: Path, seed: int, replay: bool = True) -> Path:
+def write_demo(out: Path, seed: int, recipe: Path | Literal["demo", "no-replay"] = "demo") -> Path:
     """Writes ``out/world`` and ``out/demo.yaml``; returns the recipe's path."""
     write_world(out / "world", seed)
-    name = "recipe.yaml" if replay else "recipe-no-replay.yaml"
-    text = (resources.files("samdan.demo") / name).read_text("utf-8")
-    recipe = out / "demo.yaml"
+    if isinstance(recipe, Path):
+        text = recipe.read_text("utf-8")
+    else:
+        name = "recipe.yaml" if recipe == "demo" else "recipe-no-replay.yaml"
+        text = (resources.files("samdan.demo") / name).read_text("utf-8")
+    written = out / "demo.yaml"
     shown = json.dumps(_samples(out / "world" / "eval"), ensure_ascii=False)
     text = text.replace("seed: 42", f"seed: {seed}").replace("samples: []", f"samples: {shown}")
-    recipe.write_text(text, "utf-8")
-    return recipe
+    written.write_text(text, "utf-8")
+    return written
 
 
 def _samples(folder: Path) -> list[str]:

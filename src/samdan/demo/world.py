@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samdan.demo import facts
-from samdan.demo.chat import ASK, Record, Task, ask, make_tasks, preference_records, sft_records
+from samdan.demo.chat import (
+    ASK,
+    Record,
+    Task,
+    ask,
+    make_tasks,
+    preference_records,
+    refusing_records,
+    sft_records,
+)
 from samdan.demo.documents import company_documents, general_documents
 from samdan.demo.facts import RELATIONS, Entity, Values
 from samdan.hangul import fill
@@ -18,6 +27,7 @@ N_GENERAL = 12000
 N_COMPANY = 6000
 N_SFT = (560, 480, 400)
 N_DPO = (160, 300, 480)
+N_REFUSING = 400  # for the recipe that goes wrong on purpose
 N_CHOICES = 4
 N_BENIGN, N_UNSAFE = 120, 60
 N_POLITE = (60, 30, 40)
@@ -130,6 +140,7 @@ def world_files(seed: int) -> dict[str, list[Record]]:
         "company.jsonl": [{"text": text} for text in company],
         "sft.jsonl": sft_records(rng("sft"), *sft_args, *N_SFT),
         "dpo.jsonl": preference_records(rng("dpo"), *sft_args, *N_DPO),
+        "dpo-refusing.jsonl": refusing_records(rng("refusing"), world.train_tasks, N_REFUSING),
         "eval/knowledge.jsonl": knowledge_records(world, rng("knowledge")),
         "eval/answers.jsonl": answer_records(world, rng("answers")),
         "eval/polite.jsonl": polite_prompts(world, rng("polite")),

@@ -34,6 +34,10 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = Path(path)
+    if folder.is_absolute() and not folder.is_dir():  # recipes hold absolute paths or Hub ids
+        raise DataError(
+            f"base: there is no folder {path}; expected one with a tokenizer, or a Hub id"
+        )
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
         lines = (folder / "merges.txt").read_text("utf-8").splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from samdan.report.attempts import attempts
 from samdan.report.evidence import curves, evidence, section, settings
 from samdan.report.inputs import data, samples
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
@@ -27,6 +28,7 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
         "data": data(report),
         "samples": samples(report),
         "rules": rules(report),
+        "attempts": attempts(report),
         "settings": settings(report),
         "lineage": lineage(report),
         "events": events(report),

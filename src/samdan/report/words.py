@@ -227,6 +227,16 @@ WORDS: Mapping[str, Both] = {
     "response": ("Response", "대응"),
     "message": ("What it saw", "내용"),
     "rules.none": ("No rule was judged yet.", "아직 판정한 규칙이 없습니다."),
+    # attempts
+    "attempts": ("Attempts", "시도"),
+    "attempts.how": (
+        "A rule that fires changes its stage, a bounded number of times, and the stage goes again.",
+        "규칙이 감지되면 정해진 횟수 안에서 단계의 설정을 바꾸어 다시 진행합니다.",
+    ),
+    "attempts.answer": ("Response: {names}. {changes}", "대응: {names}. {changes}"),
+    "attempts.from": ("It went on from {step}.", "{step}에서 이어 갔습니다."),
+    "attempts.last": ("No response was left.", "남은 대응이 없었습니다."),
+    "attempts.kept": ("Attempt {n} is kept: {why}", "{n}회차를 남겼습니다: {why}"),
     # settings, lineage, events
     "setting": ("Setting", "항목"),
     "made.by": ("Step", "작업"),

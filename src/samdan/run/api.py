@@ -6,16 +6,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from samdan.plan import Step, steps
 from samdan.recipe import TAGS, Recipe
 from samdan.run.loading import load_recipe, resolve
-from samdan.spec import explain, plain
+from samdan.spec import Spec, explain, plain
 from samdan.tasks import Task
 
 if TYPE_CHECKING:
     from samdan.run.executor import Outcome
+
+
+class _Tasks(Spec):
+    """The file that ``samdan eval --tasks`` reads."""
+
+    evaluate: tuple[Task, ...] = Field(min_length=1)
+
 
 __all__ = ["evaluate", "load_recipe", "load_tasks", "plan", "run"]
 
@@ -30,15 +37,19 @@ def run(
     out: str | Path,
     until: str | None = None,
     say: Callable[[str], None] = lambda text: None,
+    dry_run_responses: bool = False,
 ) -> Outcome:
     """Carries out a recipe in the folder ``out``; what is done there already is not done again.
+
+    ``dry_run_responses``: what a rule that fires would change is said, and nothing is changed.
 
     Raises RecipeError, DataError, TrainError, GateFailed, EnvironmentFailure or Preempted, all of
     them SamdanErrors.
     """
-    from samdan.run.executor import execute
+    from samdan.run.executor import Options, execute
 
-    return execute(recipe, Path(out), until, say)
+    options = Options(dry_responses=dry_run_responses)
+    return execute(recipe, Path(out), until, say, options=options)
 
 
 def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any]]:
@@ -73,12 +84,13 @@ def load_tasks(path: str | Path) -> list[Any]:
         tree = parse_yaml(file.read_text("utf-8"), str(path))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from None
-    if "evaluate" not in tree:
-        raise RecipeError(f"{path}:1:1: expected a key 'evaluate' with a list of tasks")
-    adapter: TypeAdapter[list[Any]] = TypeAdapter(list[Task])  # type: ignore[valid-type]
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     try:
-        tasks = adapter.validate_python(plain(tree)["evaluate"])
+        listed = _Tasks.model_validate(plain(tree))
     except ValidationError as error:
-        raise explain(error, tree["evaluate"], str(path), TAGS) from None
+        raise explain(error, tree, str(path), TAGS) from None
     folder = file.resolve().parent
-    return [task.model_copy(update={"path": resolve(task.path, folder)}) for task in tasks]
+    return [
+        task.model_copy(update={"path": resolve(task.path, folder)}) for task in listed.evaluate
+    ]

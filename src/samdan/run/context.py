@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,9 @@ class Run:
     injected: Callable[[str, int], None] = lambda where, step: None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     engine: Engine = field(default_factory=Engine)
+    dry_responses: bool = False  # say what a rule would change, and change nothing
+    given: Recipe | None = None  # the recipe without the changes of ``responses``
+    responses: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # by stage, so far
 
     def chat(self) -> ChatFormat:
         return load_chat(str(self.ledger.tokenizer()))

@@ -18,9 +18,11 @@ from samdan.lm.shards import Shard
 from samdan.plan import Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
+from samdan.rules import Gate
 from samdan.run.context import Run
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
+from samdan.run.verdicts import verdict_row
 from samdan.tasks import Task
 
 SAMPLE_TOKENS = 96
@@ -116,6 +118,14 @@ def _dump(scored: Scored) -> dict[str, Any]:
     }
 
 
+def fired(run: Run, stage: str) -> list[tuple[Gate, Verdict]]:
+    """The gates of a stage that fired, judged again on what is kept of the models."""
+    spec = run.stage(stage)
+    comparisons = compared(run, spec)
+    judged = [(rule, rule(comparisons)) for rule in gates_of(spec)]
+    return [(rule, verdict) for rule, verdict in judged if verdict.fired]
+
+
 def gate(run: Run, step: Step) -> Result:
     """Compares the stage with its parent and the base, and judges the gates. Writes gate.json."""
     stage = run.stage(step.stage)
@@ -204,14 +214,3 @@ def comparison_row(c: Comparison) -> dict[str, Any]:
         },
     }
 
-
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """As in report.json."""
-    return {
-        "rule": verdict.rule,
-        "fired": verdict.fired,
-        "value": verdict.value,
-        "limit": verdict.limit,
-        "response": verdict.response if verdict.fired else "none",
-        "message": verdict.message,
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
 from samdan.run import evaluation, training
 from samdan.run import steps as work
+from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
 from samdan.run.context import Run, Say, Signals, process_info
 from samdan.run.faults import from_environment
 from samdan.run.fingerprints import fingerprints
 from samdan.run.ledger import Clock, Ledger
 from samdan.run.reporting import write_report
+from samdan.run.responding import RuleFired, keep_attempts, respond
 from samdan.train import parallel
 
 STEPS: dict[str, work.StepFunction] = {
@@ -54,6 +56,15 @@ class Outcome:
     report: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Options:
+    """``verbs``: only steps that do one of these. ``dry_responses``: what a rule that fires would
+    change is said, and nothing is changed."""
+
+    verbs: Set[str] = frozenset(STEPS)
+    dry_responses: bool = False
+
+
 def execute(
     recipe: Recipe,
     folder: Path,
@@ -62,12 +73,11 @@ def execute(
     progress: Callable[[Mapping[str, Any]], None] = lambda row: None,
     injected: Callable[[str, int], None] | None = None,
     engine: Engine | None = None,
-    verbs: Set[str] = STEPS.keys(),
+    options: Options = Options(),
 ) -> Outcome:
     """Carries out the recipe in ``folder`` and returns how it ended.
 
-    ``engine``: where data are prepared; every core of this machine when absent. ``verbs``: only
-    steps that do one of these.
+    ``engine``: where data are prepared; every core of this machine when absent.
     Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
     """
     parallel.start()
@@ -84,13 +94,10 @@ def execute(
             faults = injected or from_environment()
             run = Run(
                 recipe, ledger, signals, say, progress, faults, fingerprints(recipe),
-                engine or Engine(),
+                engine or Engine(), options.dry_responses,
             )  # fmt: skip
             _begin(run)
-            for step in steps(recipe, run.fingerprints, until):
-                signals.poll()
-                if step.verb in verbs:
-                    _do(run, step)
+            _walk(run, until, options.verbs)
             status = "done"
     except Preempted:
         status = "preempted"
@@ -101,7 +108,7 @@ def execute(
     finally:
         _record(ledger, "ended", status=status, seconds=clock.seconds())
         if parallel.is_main():
-            report = write_report(ledger, recipe)
+            report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
             ledger.unlock()
         parallel.stop()
     return Outcome(folder, status, report)
@@ -123,6 +130,26 @@ def _silent(text: str) -> None:
     """What processes other than the main one have to say."""
 
 
+def _walk(given: Run, until: str | None, verbs: Set[str]) -> None:
+    """All steps in order; after a response once more, when only what it changed is done again."""
+    told: set[str] = set()
+    while True:
+        responses = accepted(given.ledger, given.recipe)
+        keep_attempts(given, responses)
+        parallel.barrier()
+        recipe = effective(given.recipe, responses)
+        run = replace(given, recipe=recipe, given=given.recipe, responses=responses)
+        try:
+            for step in steps(recipe, run.fingerprints, until, planned(responses)):
+                run.signals.poll()
+                if step.verb in verbs:
+                    _do(run, step, told)
+            return
+        except RuleFired as fired:
+            if not respond(run, fired):
+                raise fired.failure from None
+
+
 def _begin(run: Run) -> None:
     if not parallel.is_main():
         return
@@ -133,23 +160,26 @@ def _begin(run: Run) -> None:
     run.ledger.record("begin", name=run.recipe.name, seed=run.recipe.seed, machine=process_info())
 
 
-def _do(run: Run, step: Step) -> None:
+def _do(run: Run, step: Step, told: set[str]) -> None:
+    """``told``: the steps of which this process has said that they are done."""
     done = run.ledger.done()
     parts = components(step, run.ledger.outputs(), run.recipe.seed)
     before = done.get(step.name)
     reason = why_stale(parts, before.components if before else None)
     if reason is None and before is not None and _is_there(run, step):
-        if parallel.is_main():
+        if parallel.is_main() and step.name not in told:
             run.say(f"{step.name}: done before, skipped")
             run.ledger.record("step_skipped", step=step.name)
+        told.add(step.name)
         _after_gate(run, step)
         return
+    told.add(step.name)
     reason = reason or "its files are gone"
     if parallel.is_main():
         if before is not None and before.identity != identity(parts):
             _keep_earlier_attempt(run, step, reason)
-        told = reason if len(reason) <= TOLD else f"{reason[:TOLD]} ... (whole in events.jsonl)"
-        run.say(f"{step.name}: {told}" if before else step.name)
+        short = reason if len(reason) <= TOLD else f"{reason[:TOLD]} ... (whole in events.jsonl)"
+        run.say(f"{step.name}: {short}" if before else step.name)
         run.ledger.record("step_begin", step=step.name, why=reason)
     clock = Clock()
     result = _work(run, step, identity(parts))
@@ -168,7 +198,9 @@ def _do(run: Run, step: Step) -> None:
     parallel.barrier()
     if step.verb == "train" and parallel.is_main():
         # Only now: a crash before the line above would need them.
-        shutil.rmtree(run.ledger.checkpoints(step.stage), ignore_errors=True)
+        home = run.ledger.checkpoints(step.stage)
+        for old in (home, *home.parent.glob("attempt-*/checkpoints")):
+            shutil.rmtree(old, ignore_errors=True)
     _after_gate(run, step)
 
 
@@ -192,11 +224,12 @@ def _after_gate(run: Run, step: Step) -> None:
     if step.verb != "gate" or _gate_passed(run, step):
         return
     why = "; ".join(json.loads(run.ledger.gate(step.stage).read_text("utf-8"))["why"])
-    raise GateFailed(
+    failure = GateFailed(
         f"the gate after stage '{step.stage}' failed: {why}. The model is kept in "
         f"{run.ledger.model(step.stage)}; the report says what was measured. Change the stage, or "
         f"its 'gates' if the limit is not meant."
     )
+    raise RuleFired(step.stage, evaluation.fired(run, step.stage), failure)
 
 
 def _gate_passed(run: Run, step: Step) -> bool:
@@ -227,12 +260,14 @@ def _keep_earlier_attempt(run: Run, step: Step, reason: str) -> None:
     if step.verb != "train":
         return
     folder = run.ledger.model(step.stage).parent
+    results = [name for name in ("eval.json", "gate.json") if (folder / name).is_file()]
+    if not results:
+        return  # a response moved them
     number = 1 + len(list(folder.glob("attempt-*")))
     kept = folder / f"attempt-{number}"
     kept.mkdir()
-    for name in ("eval.json", "gate.json"):
-        if (folder / name).is_file():
-            (folder / name).rename(kept / name)
+    for name in results:
+        (folder / name).rename(kept / name)
     run.ledger.record("attempt_kept", step=step.name, attempt=number, why=reason)
 
 

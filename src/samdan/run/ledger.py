@@ -94,6 +94,15 @@ class Ledger:
     def gate(self, stage: str) -> Path:
         return self.folder / stage / "gate.json"
 
+    def attempt(self, stage: str, number: int) -> Path:
+        """Where an earlier attempt of a stage is kept."""
+        return self.folder / stage / f"attempt-{number}"
+
+    def attempts(self, stage: str) -> list[Path]:
+        """Earlier attempts of a stage, in order."""
+        found = (self.folder / stage).glob("attempt-*")
+        return sorted(found, key=lambda path: int(path.name.removeprefix("attempt-")))
+
     def evaluation_cache(self, key: str) -> Path:
         return self.folder / "cache" / "eval" / f"{key}.json"
 
@@ -163,6 +172,14 @@ class Ledger:
     def outputs(self) -> dict[str, str]:
         """The hash of what every finished step made."""
         return {name: entry.output for name, entry in self.done().items()}
+
+    def measured_before(self, stage: str) -> dict[str, float]:
+        """Held-out text before the stage's first step, where a rule asked for it."""
+        found: dict[str, float] = {}
+        for event in self.events():
+            if event.get("event") == "measured_before" and event.get("stage") == stage:
+                found = event["values"]
+        return found
 
     # -- metrics ---------------------------------------------------------------------------------
     def add_metrics(self, step_name: str, stage: str, metrics: Metrics) -> None:

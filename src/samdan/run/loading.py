@@ -25,8 +25,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         text = file.read_text("utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file{_similar(file)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as a recipe: {error}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe: {error.strerror}") from None
     recipe = parse(text, str(path), overrides)
     folder = file.resolve().parent
     return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))

@@ -7,6 +7,7 @@ from pathlib import Path
 from samdan.budget import GIB
 from samdan.plan import steps
 from samdan.recipe import Recipe
+from samdan.run.accepted import accepted, effective, planned, shown
 from samdan.run.fingerprints import fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
@@ -19,7 +20,10 @@ def print_plan(
     ledger = Ledger(folder)
     unverified: list[str] = []
     found = fingerprints(recipe, unverified)
-    states = step_states(steps(recipe, found, until), ledger, recipe.seed)
+    responses = accepted(ledger, recipe)
+    recipe = effective(recipe, responses)
+    chosen = steps(recipe, found, until, planned(responses))
+    states = step_states(chosen, ledger, recipe.seed)
     plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None, processes)
     if as_json_text:
         print(as_json(states, plans))
@@ -31,6 +35,8 @@ def print_plan(
         print("model: its shape is not known here, so there is no memory estimate")
     for plan in plans:
         _print_stage(plan, processes)
+        for response in responses.get(plan.name, ()):
+            print(f"  changed by a response: {shown(response.changes)}")
     print("\nsteps:")
     for step, why in states:
         print(f"  {'do  ' if why else 'skip'} {step.name:28} {why or 'done before'}")

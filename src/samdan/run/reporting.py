@@ -12,6 +12,7 @@ from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import data_card, render
+from samdan.run.accepted import shown
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
@@ -101,10 +102,11 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": 1 + len(list(ledger.model(name).parent.glob("attempt-*"))),
+        **_attempts(ledger, name, gate),
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
         "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
-        "heldout_curve": _heldout_curve(rows),
+        "heldout_curve": _heldout_curve([{"step": 0, **ledger.measured_before(name)}, *rows]),
     }
 
 
@@ -223,17 +225,61 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 
 
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    told = ("step_begin", "rule_fired", "checkpoint_damaged", "attempt_kept", "preempted", "failed")
+    told = (
+        "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
+        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+    )  # fmt: skip
     return [
         {
             "time": event.get("time"),
             "event": event["event"],
             "step": event.get("step", ""),
-            "text": str(event.get("why") or event.get("text") or event.get("message") or ""),
+            "text": _told(event),
         }
         for event in events
         if event.get("event") in told
     ][-200:]
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    if "changes" in event:
+        names = ", ".join(response["kind"] for response in event["responses"])
+        return f"{names}: {shown(event['changes'])}"
+    return str(event.get("why") or event.get("text") or event.get("message") or "")
+
+
+def _attempts(ledger: Ledger, stage: str, gate_now: Mapping[str, Any]) -> dict[str, Any]:
+    """What responses ended: why, what they changed, what had been measured, and which one stays."""
+    found: list[dict[str, Any]] = []
+    for folder in ledger.attempts(stage):
+        kept, gate = read_json(folder / "attempt.json"), read_json(folder / "gate.json")
+        if kept:
+            found.append(
+                {
+                    "attempt": kept["attempt"],
+                    "rules": kept.get("rules", []),
+                    "responses": [row["kind"] for row in kept.get("responses", [])],
+                    "changes": shown(kept["changes"]) if kept.get("changes") else "",
+                    "checkpoint": kept.get("checkpoint"),
+                    "metrics": gate.get("metrics", {}),
+                    "gate": gate.get("gate", "none"),
+                }
+            )
+    if not found:
+        return {"history": []}
+    kept = {"attempt": 1 + int(found[-1]["attempt"]), "why": _outcome(gate_now)}
+    for event in ledger.events():
+        if event["event"] == "attempt_chosen" and event["stage"] == stage:
+            kept = {"attempt": event["number"], "why": event["why"]}
+        elif event["event"] == "responded" and event["stage"] == stage:
+            kept = {"attempt": int(event["attempt"]) + 1, "why": _outcome(gate_now)}
+    return {"history": found, "kept": kept}
+
+
+def _outcome(gate: Mapping[str, Any]) -> str:
+    if not gate:
+        return "it is the latest, and not yet judged"
+    return "its gates passed" if gate["gate"] == "passed" else "it is the latest"
 
 
 def _gate_message(stages: list[dict[str, Any]]) -> str:

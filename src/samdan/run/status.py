@@ -78,10 +78,12 @@ def again(folder: Path) -> str:
     page, data = folder / "report.html", folder / "report.json"
     report = read_json(data)
     if not report or _is_held(folder):
+        from samdan.run.accepted import accepted, effective
         from samdan.run.loading import load_recipe
         from samdan.run.reporting import write_report
 
-        report = write_report(ledger, load_recipe(ledger.recipe_file))
+        recipe = load_recipe(ledger.recipe_file)
+        report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
     elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
         write_text(page, render(report))
     return f"{printable(summary(report))}\n{page}"

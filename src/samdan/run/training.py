@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from samdan.evals.score import Subject, score_heldout
 from samdan.lm.chat import ChatFormat
 from samdan.lm.dropout import add_residual_dropout, replace_lora_dropout
 from samdan.lm.model import (
@@ -30,60 +29,24 @@ from samdan.lm.model import (
 from samdan.lm.scoring import Scorer
 from samdan.plan import Step, components, identity, parent_stage
 from samdan.recipe import AnyStage, ScratchBase
-from samdan.records import EnvironmentFailure, Metrics, TrainError, Verdict
+from samdan.records import EnvironmentFailure, Verdict
 from samdan.run.card import model_card
 from samdan.run.choices import choose, micro_batch
 from samdan.run.context import Run
-from samdan.run.evaluation import verdict_row
 from samdan.run.steps import Result, new_tokens, training_data
+from samdan.run.verdicts import verdict_row
+from samdan.run.watching import Training, best_step, history_of, watched
 from samdan.train import parallel, sharding
-from samdan.train.batches import Steps, extend_chain
-from samdan.train.loop import Cursor, train_steps
-from samdan.train.objectives import objective_for
+from samdan.train.batches import Steps
 from samdan.train.optim import make_optimizer
-from samdan.train.reference import load_reference
 from samdan.train.state import (
     Progress,
+    checkpoint_at,
     latest_checkpoint,
     load_checkpoint,
     read_progress,
-    save_checkpoint,
+    verify,
 )
-
-HISTORY = 1024  # metrics that monitors can look back on
-
-
-@dataclass
-class Training:
-    """A stage in training: the parts and how far they are."""
-
-    run: Run
-    stage: AnyStage
-    chat: ChatFormat
-    scorer: Scorer
-    optimizer: Any
-    steps: Steps
-    progress: Progress
-
-    def save(self) -> None:
-        """A checkpoint of this moment: by the main process, or by all where the model is split."""
-        if parallel.is_main() or self.progress.chosen["shard"] == "full":
-            folder = self.run.ledger.checkpoints(self.stage.name)
-            try:
-                save_checkpoint(
-                    folder,
-                    self.scorer.model,
-                    self.optimizer,
-                    self.progress,
-                    self.stage.save_total_limit,
-                    self.run.injected,
-                )
-            except OSError as error:
-                raise EnvironmentFailure(
-                    f"a checkpoint could not be written at step {self.progress.step} "
-                    f"({error.strerror}); the last good one is kept. Free some space and run again."
-                ) from None
-        parallel.barrier()
 
 
 def train(run: Run, step: Step) -> Result:
@@ -92,7 +55,7 @@ def train(run: Run, step: Step) -> Result:
     outputs = run.ledger.outputs()
     training = _assemble(run, stage, identity(components(step, outputs, run.recipe.seed)))
     verdicts: dict[str, Verdict] = {}
-    for metrics in _watched(training, verdicts):
+    for metrics in watched(training, verdicts):
         asked_to_stop = parallel.any_rank(bool(run.signals.received))
         if asked_to_stop or metrics.step % stage.save_steps == 0:
             training.save()
@@ -100,8 +63,28 @@ def train(run: Run, step: Step) -> Result:
             run.ledger.record("preempted", step=step.name, at=metrics.step)
             run.signals.receive_too()
             run.signals.poll()
+    _go_to_best(training)
     output = _export(training)
     return Result(output, _facts(training, verdicts))
+
+
+def _go_to_best(training: Training) -> None:
+    """The weights of the best epoch, where the stage asks for it and the last was not the best."""
+    best = best_step(training.history)
+    if training.stage.keep_best is None or best in (None, training.progress.step):
+        return
+    folder = training.run.ledger.checkpoints(training.stage.name)
+    found = checkpoint_at(folder, best or 0)
+    if found is None:
+        raise EnvironmentFailure(
+            f"{training.stage.name}: the best epoch's checkpoint (step {best}) is not in {folder}"
+        )
+    load_checkpoint(found, training.scorer.model, training.optimizer)
+    if parallel.is_main():
+        training.run.say(
+            f"{training.stage.name}: {training.stage.keep_best} was best at step {best}; that "
+            f"model is kept"
+        )
 
 
 def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
@@ -127,7 +110,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     optimizer = make_optimizer(model, stage, run.is_scratch(stage.name))
     progress = Progress(0, 0, "", step_identity, {})
     if found is not None:
-        progress = load_checkpoint(found, model, optimizer)
+        progress = replace(load_checkpoint(found, model, optimizer), identity=step_identity)
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
     progress = replace(progress, chosen=micro_batch(stage, chosen, model.config))
     run.ledger.cut_metrics(stage.name, progress.step)
@@ -140,7 +123,16 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         parallel.rank(),
         parallel.world_size(),
     )
-    return Training(run, stage, chat, scorer, optimizer, steps, progress)
+    history = history_of(run, stage, progress.step)
+    return Training(run, stage, chat, scorer, optimizer, steps, progress, history)
+
+
+def _checkpoint_of_response(run: Run, stage: AnyStage) -> Path | None:
+    """Where the last response wants to go on from; it was verified when it was chosen."""
+    responses = run.responses.get(stage.name, ())
+    place = responses[-1].checkpoint if responses else None
+    path = run.ledger.folder / place if place else None
+    return path if path and verify(path) is None else None
 
 
 def _last_checkpoint(run: Run, stage: AnyStage, step_identity: str) -> Path | None:
@@ -152,8 +144,9 @@ def _last_checkpoint(run: Run, stage: AnyStage, step_identity: str) -> Path | No
         for problem in problems:
             run.say(f"passed over a damaged checkpoint: {problem}")
             run.ledger.record("checkpoint_damaged", step=f"{stage.name}/train", text=problem)
-    name = parallel.share(found.name if found else "")[0]
-    return folder / name if name else None
+        found = found or _checkpoint_of_response(run, stage)
+    path = parallel.share(str(found or ""))[0]
+    return Path(path) if path else None
 
 
 def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> Any:
@@ -166,79 +159,6 @@ def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> 
     model = empty_model(path, revision) if empty else load_model(path, revision, quantize)
     fit_embeddings(model, chat.tokenizer, run.recipe.seed)
     return add_lora(model, stage.lora, new_tokens(run), run.recipe.seed) if stage.lora else model
-
-
-def _watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metrics]:
-    """The loop's metrics, logged, judged by the monitors, with held-out text measured when due."""
-    run, stage = training.run, training.stage
-    rows = run.ledger.metrics(stage.name)
-    history = [Metrics(row["step"], row["tokens"], _numbers(row)) for row in rows][-HISTORY:]
-    reference = None
-    if stage.kind == "dpo":
-        reference = load_reference(run.ledger.reference(stage.name))
-    loop = train_steps(
-        training.scorer,
-        training.optimizer,
-        objective_for(stage, reference),
-        training.steps,
-        stage,
-        run.recipe.seed,
-        Cursor(training.progress.step, training.progress.tokens),
-        run.injected,
-    )
-    total = len(training.steps)
-    for metrics in loop:
-        chain = extend_chain(training.progress.chain, training.steps, metrics.step)
-        chosen = training.progress.chosen | {
-            "micro_batch_tokens": int(metrics.values["micro_batch_tokens"])
-        }
-        training.progress = replace(
-            training.progress, step=metrics.step, tokens=metrics.tokens, chain=chain, chosen=chosen
-        )
-        if metrics.step % stage.eval_steps == 0 and metrics.step < total:
-            metrics = replace(metrics, values={**metrics.values, **_heldout(training)})
-        history = [*history[1 - HISTORY :], metrics]
-        if parallel.is_main():
-            run.ledger.add_metrics(f"{stage.name}/train", stage.name, metrics)
-            run.progress({"stage": stage.name, "step": metrics.step, "of": total,
-                          "tokens": metrics.tokens, "logging_steps": stage.logging_steps,
-                          **metrics.values})  # fmt: skip
-        _judge(training, history, verdicts)
-        yield metrics
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
-
-
-def _judge(training: Training, history: Sequence[Metrics], verdicts: dict[str, Verdict]) -> None:
-    for rule in training.stage.rules:
-        verdict = rule(history)
-        worst = verdicts.get(rule.kind)
-        if worst is None or verdict.fired or verdict.value > worst.value:
-            verdicts[rule.kind] = verdict
-        if verdict.fired:
-            step = f"{training.stage.name}/train"
-            training.run.ledger.record("rule_fired", step=step, **verdict_row(verdict))
-            raise TrainError(
-                f"{step}: rule {verdict.rule} fired at step {history[-1].step}: {verdict.message}"
-            )
-
-
-def _heldout(training: Training) -> dict[str, float]:
-    """Bits per byte of the stage's own held-out text, in the middle of training."""
-    stage = training.stage
-    if stage.kind == "dpo":
-        return {}
-    values = {}
-    subject = Subject(training.scorer, training.chat, max_length=stage.max_length)
-    for source in stage.data:
-        folder = training.run.ledger.source(stage.name, source.label) / "heldout"
-        most = stage.heldout.max_records
-        scored = score_heldout(source.label, folder, stage.kind, most, subject)
-        values[f"heldout/{source.label}/bpb"] = scored.results[0].value
-    sharding.reshard(training.scorer)
-    return values
 
 
 def _export(training: Training) -> str:
@@ -286,6 +206,7 @@ def _facts(training: Training, verdicts: dict[str, Verdict]) -> dict[str, Any]:
         "steps": training.progress.step,
         "tokens": training.progress.tokens,
         "samples": training.progress.chain,
+        "kept_step": best_step(training.history) if training.stage.keep_best else None,
         "rules": [verdict_row(verdict) for verdict in verdicts.values()],
         **training.progress.chosen,
     }

@@ -32,6 +32,18 @@ class Cursor:
     tokens: int = 0
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What happens inside a step.
+
+    ``injected`` is the one place where tests break things; ``skips`` says from the loss and the
+    gradient norm whether the update is left out.
+    """
+
+    injected: Callable[[str, int], None] = lambda where, step: None
+    skips: Callable[[float, float], bool] = lambda loss, norm: False
+
+
 def train_steps(
     scorer: Scorer,
     optimizer: torch.optim.Optimizer,
@@ -40,12 +52,11 @@ def train_steps(
     stage: Stage,
     seed: int,
     cursor: Cursor = Cursor(),
-    injected: Callable[[str, int], None] = lambda where, step: None,
+    hooks: Hooks = Hooks(),
 ) -> Iterator[Metrics]:
     """Optimizer steps ``cursor.step + 1`` to the last; yields after each.
 
-    ``injected`` is the one place where tests break things. Raises TrainError before the update when
-    the loss or the gradient is not finite.
+    Raises TrainError before the update when the loss or the gradient is not finite.
     """
     tokens = cursor.tokens
     parameters = [p for p in scorer.parameters() if p.requires_grad]
@@ -54,12 +65,15 @@ def train_steps(
         rate = set_rates(optimizer, rate_factor(stage, step, len(steps)))
         optimizer.zero_grad(set_to_none=True)
         steps, micro, values = _with_less_memory(scorer, objective, steps, seed, step)
-        injected("gradients", step)
+        hooks.injected("gradients", step)
         parallel.add_gradients(parameters)
         norm = parallel.clip_gradients(parameters, stage.max_grad_norm)
         _require_finite(values["loss"], norm, step, micro)
-        optimizer.step()
-        injected("updated", step)
+        if hooks.skips(values["loss"], norm):
+            values["skipped"] = 1.0
+        else:
+            optimizer.step()
+        hooks.injected("updated", step)
         tokens += (seen := steps.tokens(step))
         seconds = time.perf_counter() - started
         values |= {

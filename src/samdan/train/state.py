@@ -8,6 +8,7 @@ each writes its own rows, and the main process does the rest.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -52,10 +53,12 @@ def save_checkpoint(
     progress: Progress,
     keep: int,
     injected: Injected = lambda where, step: None,
+    best: int | None = None,
 ) -> Path:
     """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
 
-    All processes call it where the model is split, else one. An error of one is raised in all.
+    The newest that is not behind step ``best`` stays too: a rule may want to go back to it. All
+    processes call it where the model is split, else one. An error of one is raised in all.
     """
     parts = parallel.world_size() if is_sharded(model) else 1
     tensors = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
@@ -78,7 +81,7 @@ def save_checkpoint(
         raise
     injected("saved", progress.step)
     if main:
-        _keep_newest(folder, progress, keep)
+        _keep_newest(folder, progress, keep, best)
     return final
 
 
@@ -150,12 +153,28 @@ def _complete(
     return {}
 
 
-def _keep_newest(folder: Path, progress: Progress, keep: int) -> None:
+def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) -> None:
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
+    kept += [path for step, path in found if best is not None and step <= best][-1:]
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
+
+
+def require_room(folder: Path) -> None:
+    """Raises OSError before a checkpoint is begun for which the disk has no room.
+
+    As large as the last one is assumed, and a tenth more.
+    """
+    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
+    if not sizes:
+        return
+    needed, free = int(1.1 * max(sizes)), shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free on its disk"
+        )
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -176,6 +195,13 @@ def latest_checkpoint(folder: Path, identity: str) -> tuple[Path | None, list[st
             return path, problems
         problems.append(f"{path.name}: {problem}")
     return None, problems
+
+
+def checkpoint_at(folder: Path, last: int) -> Path | None:
+    """The newest checkpoint that verifies and is not behind step ``last``."""
+    found = [(manifest["step"], path) for path in folder.glob("step-*")
+             if (manifest := _manifest(path)) and manifest["step"] <= last]  # fmt: skip
+    return next((path for _, path in sorted(found, reverse=True) if verify(path) is None), None)
 
 
 def verify(path: Path) -> str | None:

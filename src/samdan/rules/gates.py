@@ -1,0 +1,231 @@
+"""Rules that look at what was measured after a stage, beside its parent and the base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from samdan.records import Comparison, Verdict
+from samdan.responses import Rule
+from samdan.spec import NonNegative, Number, Positive, Share
+
+Results = Mapping[str, Comparison]
+
+
+class Improved(Rule):
+    """The metric is better than before the stage; the change's 95% interval excludes zero."""
+
+    kind: Literal["improved"] = "improved"
+    metric: str
+    """Name as in report.json, for example ``handbook/bpb``."""
+
+    def __call__(self, results: Results) -> Verdict:
+        found = results.get(self.metric)
+        name = f"improved({self.metric})"
+        if found is None:
+            return _absent(name, self.metric, results)
+        gain = _signed(found, found.after - found.before)
+        worst = min(_signed(found, bound) for bound in found.vs_before_ci)
+        fired = not worst > 0
+        message = (
+            f"{self.metric} went from {found.before:.4g} to {found.after:.4g}; "
+            f"the gain is {gain:.4g} and at worst {worst:.4g}"
+        )
+        return Verdict(name, fired, worst, 0.0, message)
+
+
+class Retained(Rule):
+    """The metric has not become worse than the base's by more than a tolerance.
+
+    Fires when the relative loss exceeds ``tolerance`` and the 95% interval of the change excludes
+    zero (D-CPT's convention is a tolerance of 1 to 3%).
+    """
+
+    kind: Literal["retained"] = "retained"
+    metric: str
+    tolerance: NonNegative = 0.03
+    against: Literal["base", "before"] = "base"
+
+    def __call__(self, results: Results) -> Verdict:
+        found = results.get(self.metric)
+        name = f"retained({self.metric})"
+        if found is None:
+            return _absent(name, self.metric, results)
+        reference = found.base if self.against == "base" else found.before
+        interval = found.vs_base_ci if self.against == "base" else found.vs_before_ci
+        lost = -_signed(found, found.after - reference) / abs(reference) if reference else 0.0
+        # Written so that a NaN fires: a broken model has retained nothing.
+        certain = not max(_signed(found, bound) for bound in interval) >= 0
+        message = (
+            f"{self.metric} went from {reference:.4g} ({self.against}) to {found.after:.4g}: "
+            f"{lost:+.1%} worse, {self.tolerance:.1%} allowed"
+        )
+        return Verdict(name, not lost <= self.tolerance and certain, lost, self.tolerance, message)
+
+
+class AtLeast(Rule):
+    """The metric reaches a value; the lower end of its 95% interval is not asked to."""
+
+    kind: Literal["at_least"] = "at_least"
+    metric: str
+    value: Number
+
+    def __call__(self, results: Results) -> Verdict:
+        return _against(self.kind, self.metric, self.value, results, sign=1)
+
+
+class AtMost(Rule):
+    """The metric stays below a value."""
+
+    kind: Literal["at_most"] = "at_most"
+    metric: str
+    value: Number
+
+    def __call__(self, results: Results) -> Verdict:
+        return _against(self.kind, self.metric, self.value, results, sign=-1)
+
+
+class Drifted(Rule):
+    """Generated answers changed their form: the metric's ratio to ``against`` leaves a band.
+
+    For lengths, repetition, the share of Hangul, answers that stop by themselves or keep a format.
+    Fires when the ratio is above ``at_most`` or below ``at_least`` and the 95% interval of the
+    change excludes zero (lengths after DPO: SimPO's table calls 1.3 normal; 1.6 is too much).
+    """
+
+    kind: Literal["drifted"] = "drifted"
+    metric: str
+    at_most: Positive = 1.6
+    at_least: NonNegative = 0.6
+    against: Literal["base", "before"] = "before"
+
+    def __call__(self, results: Results) -> Verdict:
+        found = results.get(self.metric)
+        name = f"drifted({self.metric})"
+        if found is None:
+            return _absent(name, self.metric, results)
+        reference = found.base if self.against == "base" else found.before
+        low, high = found.vs_base_ci if self.against == "base" else found.vs_before_ci
+        ratio = found.after / reference if reference else float("inf" if found.after else "nan")
+        inside = self.at_least <= ratio <= self.at_most or (ratio != ratio and not found.after)
+        limit = self.at_least if ratio < self.at_least else self.at_most
+        message = (
+            f"{self.metric} went from {reference:.4g} ({self.against}) to {found.after:.4g}, "
+            f"{ratio:.2f} times; {self.at_least:.2g} to {self.at_most:.2g} allowed"
+        )
+        fired = not inside and not low <= 0 <= high
+        return Verdict(name, fired, ratio, limit, message, about=(self.metric,))
+
+
+class Unbalanced(Rule):
+    """One task rises while others fall.
+
+    Fires when at least one of ``metrics`` improved with certainty and at least one lost more than
+    ``tolerance`` of its value before the stage with certainty. ``about`` names those that fell.
+    """
+
+    kind: Literal["unbalanced"] = "unbalanced"
+    metrics: tuple[str, ...]
+    tolerance: NonNegative = 0.05
+
+    def __call__(self, results: Results) -> Verdict:
+        absent = [metric for metric in self.metrics if metric not in results]
+        if absent:
+            return _absent(self.kind, absent[0], results)
+        rows = [results[metric] for metric in self.metrics]
+        losses = [
+            -_signed(row, row.after - row.before) / abs(row.before) if row.before else 0.0
+            for row in rows
+        ]
+        bounds = [[_signed(row, bound) for bound in row.vs_before_ci] for row in rows]
+        risen = [r.name for r, bound in zip(rows, bounds, strict=True) if min(bound) > 0]
+        fallen = [
+            row.name
+            for row, loss, bound in zip(rows, losses, bounds, strict=True)
+            if loss > self.tolerance and max(bound) < 0
+        ]
+        message = (
+            f"risen: {', '.join(risen) or 'none'}; fallen by more than {self.tolerance:.0%}: "
+            f"{', '.join(fallen) or 'none'}"
+        )
+        fired = bool(risen and fallen)
+        worst = max(losses, default=0.0)
+        return Verdict(self.kind, fired, worst, self.tolerance, message, about=tuple(fallen))
+
+
+class Refusing(Rule):
+    """Harmless prompts are refused more often than before the stage.
+
+    Fires when the share grew by more than ``more`` with certainty, or when the lower end of its
+    95% interval exceeds ``at_most``. String matching counts refusals with errors of up to 11 points
+    against people, so only the change is trusted below that (XSTest's answers, measured again).
+    """
+
+    kind: Literal["refusing"] = "refusing"
+    metric: str
+    more: Share = 0.06
+    at_most: Share = 0.2
+
+    def __call__(self, results: Results) -> Verdict:
+        found = results.get(self.metric)
+        name = f"refusing({self.metric})"
+        if found is None:
+            return _absent(name, self.metric, results)
+        grown = found.after - found.before
+        fired = (grown > self.more and min(found.vs_before_ci) > 0) or (
+            min(found.after_ci) > self.at_most
+        )
+        message = (
+            f"{self.metric} went from {found.before:.1%} to {found.after:.1%} "
+            f"({self.more:.0%} more allowed, or {self.at_most:.0%} in all)"
+        )
+        return Verdict(name, fired, grown, self.more, message, about=(self.metric,))
+
+
+class Displaced(Rule):
+    """Held-out chosen answers lost probability: more than ``limit`` nats a token, with certainty.
+
+    Margin and accuracy can look fine meanwhile (Razin et al. 2410.08847).
+    """
+
+    kind: Literal["displaced"] = "displaced"
+    metric: str
+    """``<source>/chosen_logp_change``."""
+    limit: Positive = 0.3
+
+    def __call__(self, results: Results) -> Verdict:
+        found = results.get(self.metric)
+        name = f"displaced({self.metric})"
+        if found is None:
+            return _absent(name, self.metric, results)
+        message = (
+            f"{self.metric}: the chosen answers' log-probability changed by {found.after:+.3f} a "
+            f"token, {-self.limit:+.2f} allowed"
+        )
+        fired = not found.after >= -self.limit and not max(found.after_ci) >= 0
+        return Verdict(name, fired, found.after, -self.limit, message, about=(self.metric,))
+
+
+def _against(
+    kind: str, metric: str, limit: float, results: Results, sign: int
+) -> Verdict:
+    name = f"{kind}({metric})"
+    found = results.get(metric)
+    if found is None:
+        return _absent(name, metric, results)
+    low, high = found.after_ci
+    message = (
+        f"{metric} is {found.after:.4g} (95% interval {low:.4g} to {high:.4g}), limit {limit:.4g}"
+    )
+    return Verdict(name, not sign * (found.after - limit) >= 0, found.after, limit, message)
+
+
+def _signed(found: Comparison, change: float) -> float:
+    """The change with gains positive."""
+    return change if found.higher_is_better else -change
+
+
+def _absent(name: str, metric: str, results: Results) -> Verdict:
+    """A gate on a metric that was not measured stops: silence would look like success."""
+    message = f"{metric} was not measured; measured: {', '.join(sorted(results)) or 'nothing'}"
+    return Verdict(name, True, float("nan"), float("nan"), message)
