@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
+from samdan.commands.judge import app as judge
 from samdan.commands.synthesize import app as synthesize
 from samdan.records import SamdanError
 from samdan.run.status import printable
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(synthesize, name="synthesize")
+app.add_typer(judge, name="judge")
 
 
 class Engines(StrEnum):

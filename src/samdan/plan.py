@@ -274,7 +274,11 @@ def _training_steps(
     train = Step(f"{stage.name}/train", "train", stage.name, reads, numbers(stage))
     evaluate = _evaluate_step(recipe, stage.name, train.name, heldout, fingerprints)
     before = f"{previous or 'base'}/evaluate"
-    gates = {"gates": [g.model_dump(mode="json", exclude={"respond"}) for g in gates_of(stage)]}
+    gates: dict[str, Any] = {
+        "gates": [g.model_dump(mode="json", exclude={"respond"}) for g in gates_of(stage)]
+    }
+    if any(gate.kind == "preferred" for gate in gates_of(stage)):
+        gates["votes"] = fingerprints.get(f"votes/{stage.name}")
     gate = Step(
         f"{stage.name}/gate", "gate", stage.name, (evaluate.name, before, "base/evaluate"), gates
     )

@@ -227,11 +227,11 @@ class Recipe(Spec):
     def _measured(self, known: Sequence[str]) -> None:
         """A gate on what nobody measures fails, and would do so only after the stage is trained."""
         for stage in self.all_stages():
-            for gate in stage.gates or ():
-                name = gate.metric.partition("/")[0]
-                if name not in known:
+            for metric in (name for gate in stage.gates or () for name in gate.measures):
+                if metric.partition("/")[0] not in known:
+                    name = metric.partition("/")[0]
                     raise ValueError(
-                        f"stage '{stage.name}' has a gate on '{gate.metric}', but no source or "
+                        f"stage '{stage.name}' has a gate on '{metric}', but no source or "
                         f"task is called '{name}'; there are: {', '.join(known)}"
                     )
 

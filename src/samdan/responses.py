@@ -196,6 +196,11 @@ class Rule(Spec):
     """What is tried when it fires, one after the other, each once; absent: the rule's defaults for
     the stage's kind; empty: nothing, the run stops."""
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The metrics of the recipe's sources and tasks that it reads."""
+        return ()
+
 
 def _label(source: Fields) -> str:
     return str(source["label"])

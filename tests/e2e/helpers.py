@@ -190,9 +190,17 @@ class Program:
         self.process.start()
 
     @property
+    def out(self) -> str:
+        """What it wrote to standard output so far."""
+        return self._so_far("out")
+
+    @property
     def err(self) -> str:
         """What it wrote to standard error so far."""
-        file = self._folder / "err"
+        return self._so_far("err")
+
+    def _so_far(self, name: str) -> str:
+        file = self._folder / name
         return file.read_text("utf-8", errors="replace") if file.exists() else ""
 
     def wait(self, timeout: float = 120) -> Finished:

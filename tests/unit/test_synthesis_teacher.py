@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import teacher_server as fake
-from samdan.data.synthesis import client
 from samdan.data.synthesis.checks import copied_share, teacher_fault
-from samdan.data.synthesis.client import Teacher
-from samdan.data.synthesis.endpoint import parse_endpoint, read_key
 from samdan.data.synthesis.journal import Journal
 from samdan.data.synthesis.passages import Passage, cut
 from samdan.data.synthesis.requests import entities_in
 from samdan.data.synthesis.settings import TeacherSettings, read_settings
 from samdan.data.synthesis.write import beside
+from samdan.lm import client
+from samdan.lm.client import Teacher
+from samdan.lm.endpoint import parse_endpoint, read_key
 from samdan.records import DataError, EnvironmentFailure
 from samdan.run.synthesizing import FromTeacher, synthesize
 from teacher_server import ANSWER, Script, Seen, Server, teacher_server

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from samdan.preferences.gate import Preferred
 from samdan.rules.gates import (
     AtLeast,
     AtMost,
@@ -36,8 +37,8 @@ from samdan.rules.skipping import SkipSpikes
 
 __all__ = [
     "AtLeast", "AtMost", "Displaced", "Displacing", "Drifted", "Forgetting", "Gate", "Improved",
-    "LossSpike", "Monitor", "NonFinite", "Rebound", "Refusing", "Retained", "SkipSpikes", "Slow",
-    "Unbalanced", "Unstable", "measured",
+    "LossSpike", "Monitor", "NonFinite", "Preferred", "Rebound", "Refusing", "Retained",
+    "SkipSpikes", "Slow", "Unbalanced", "Unstable", "measured",
 ]  # fmt: skip
 
 Monitor = Annotated[
@@ -45,6 +46,7 @@ Monitor = Annotated[
     Field(discriminator="kind"),
 ]
 Gate = Annotated[
-    Improved | Retained | AtLeast | AtMost | Drifted | Unbalanced | Refusing | Displaced,
+    Improved | Retained | AtLeast | AtMost | Drifted | Unbalanced | Refusing | Displaced
+    | Preferred,
     Field(discriminator="kind"),
 ]

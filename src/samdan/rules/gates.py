@@ -12,12 +12,21 @@ from samdan.spec import NonNegative, Number, Positive, Share
 Results = Mapping[str, Comparison]
 
 
-class Improved(Rule):
+class OnMetric(Rule):
+    """A gate on one metric."""
+
+    metric: str
+    """``<source or task>/<metric>`` as in report.json, for example ``handbook/bpb``."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return (self.metric,)
+
+
+class Improved(OnMetric):
     """The metric is better than before the stage; the change's 95% interval excludes zero."""
 
     kind: Literal["improved"] = "improved"
-    metric: str
-    """Name as in report.json, for example ``handbook/bpb``."""
 
     def __call__(self, results: Results) -> Verdict:
         found = results.get(self.metric)
@@ -34,7 +43,7 @@ class Improved(Rule):
         return Verdict(name, fired, worst, 0.0, message)
 
 
-class Retained(Rule):
+class Retained(OnMetric):
     """The metric has not become worse than the base's by more than a tolerance.
 
     Fires when the relative loss exceeds ``tolerance`` and the 95% interval of the change excludes
@@ -42,7 +51,6 @@ class Retained(Rule):
     """
 
     kind: Literal["retained"] = "retained"
-    metric: str
     tolerance: NonNegative = 0.03
     against: Literal["base", "before"] = "base"
 
@@ -63,29 +71,27 @@ class Retained(Rule):
         return Verdict(name, not lost <= self.tolerance and certain, lost, self.tolerance, message)
 
 
-class AtLeast(Rule):
+class AtLeast(OnMetric):
     """The metric reaches a value; the lower end of its 95% interval is not asked to."""
 
     kind: Literal["at_least"] = "at_least"
-    metric: str
     value: Number
 
     def __call__(self, results: Results) -> Verdict:
         return _against(self.kind, self.metric, self.value, results, sign=1)
 
 
-class AtMost(Rule):
+class AtMost(OnMetric):
     """The metric stays below a value."""
 
     kind: Literal["at_most"] = "at_most"
-    metric: str
     value: Number
 
     def __call__(self, results: Results) -> Verdict:
         return _against(self.kind, self.metric, self.value, results, sign=-1)
 
 
-class Drifted(Rule):
+class Drifted(OnMetric):
     """Generated answers changed their form: the metric's ratio to ``against`` leaves a band.
 
     For lengths, repetition, the share of Hangul, answers that stop by themselves or keep a format.
@@ -94,7 +100,6 @@ class Drifted(Rule):
     """
 
     kind: Literal["drifted"] = "drifted"
-    metric: str
     at_most: Positive = 1.6
     at_least: NonNegative = 0.6
     against: Literal["base", "before"] = "before"
@@ -128,6 +133,10 @@ class Unbalanced(Rule):
     metrics: tuple[str, ...]
     tolerance: NonNegative = 0.05
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return self.metrics
+
     def __call__(self, results: Results) -> Verdict:
         absent = [metric for metric in self.metrics if metric not in results]
         if absent:
@@ -153,7 +162,7 @@ class Unbalanced(Rule):
         return Verdict(self.kind, fired, worst, self.tolerance, message, about=tuple(fallen))
 
 
-class Refusing(Rule):
+class Refusing(OnMetric):
     """Harmless prompts are refused more often than before the stage.
 
     Fires when the share grew by more than ``more`` with certainty, or when the lower end of its
@@ -162,7 +171,6 @@ class Refusing(Rule):
     """
 
     kind: Literal["refusing"] = "refusing"
-    metric: str
     more: Share = 0.06
     at_most: Share = 0.2
 
@@ -182,7 +190,7 @@ class Refusing(Rule):
         return Verdict(name, fired, grown, self.more, message, about=(self.metric,))
 
 
-class Displaced(Rule):
+class Displaced(OnMetric):
     """Held-out chosen answers lost probability: more than ``limit`` nats a token, with certainty.
 
     Margin and accuracy can look fine meanwhile (Razin et al. 2410.08847).

@@ -20,6 +20,7 @@ from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
 from samdan.rules import Gate
 from samdan.run.context import Run
+from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
 from samdan.run.verdicts import verdict_row
@@ -129,7 +130,8 @@ def fired(run: Run, stage: str) -> list[tuple[Gate, Verdict]]:
 def gate(run: Run, step: Step) -> Result:
     """Compares the stage with its parent and the base, and judges the gates. Writes gate.json."""
     stage = run.stage(step.stage)
-    comparisons = compared(run, stage)
+    parent = parent_stage(run.recipe, stage.name) or "base"
+    comparisons = compared(run, stage) | vote_comparisons(run.ledger, stage, parent)
     verdicts = [rule(comparisons) for rule in gates_of(stage)]
     failed = [verdict for verdict in verdicts if verdict.fired]
     value = {

@@ -22,6 +22,7 @@ from samdan.run.cache import load_cached_base, store_base
 from samdan.run.context import Run, Say, Signals, process_info
 from samdan.run.faults import from_environment
 from samdan.run.fingerprints import fingerprints
+from samdan.run.judging import vote_fingerprints
 from samdan.run.ledger import Clock, Ledger
 from samdan.run.reporting import write_report
 from samdan.run.responding import RuleFired, keep_attempts, respond
@@ -92,9 +93,10 @@ def execute(
         with parallel.leaving_together(), Signals() as signals:
             parallel.listen(lambda: bool(signals.received))
             faults = injected or from_environment()
+            found = fingerprints(recipe) | vote_fingerprints(ledger, recipe)
             run = Run(
-                recipe, ledger, signals, say, progress, faults, fingerprints(recipe),
-                engine or Engine(), options.dry_responses,
+                recipe, ledger, signals, say, progress, faults, found, engine or Engine(),
+                options.dry_responses,
             )  # fmt: skip
             _begin(run)
             _walk(run, until, options.verbs)

@@ -103,6 +103,12 @@ class Ledger:
         found = (self.folder / stage).glob("attempt-*")
         return sorted(found, key=lambda path: int(path.name.removeprefix("attempt-")))
 
+    def votes(self) -> Path:
+        return self.folder / "judge" / "votes.sqlite"
+
+    def fresh_answers(self) -> Path:
+        return self.folder / "judge" / "answers.json"
+
     def evaluation_cache(self, key: str) -> Path:
         return self.folder / "cache" / "eval" / f"{key}.json"
 

@@ -9,6 +9,7 @@ from samdan.plan import steps
 from samdan.recipe import Recipe
 from samdan.run.accepted import accepted, effective, planned, shown
 from samdan.run.fingerprints import fingerprints
+from samdan.run.judging import vote_fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
 
@@ -19,7 +20,7 @@ def print_plan(
     folder = out or Path("runs") / recipe.name
     ledger = Ledger(folder)
     unverified: list[str] = []
-    found = fingerprints(recipe, unverified)
+    found = fingerprints(recipe, unverified) | vote_fingerprints(ledger, recipe)
     responses = accepted(ledger, recipe)
     recipe = effective(recipe, responses)
     chosen = steps(recipe, found, until, planned(responses))

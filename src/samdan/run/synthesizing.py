@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samdan.data.synthesis.client import Teacher
-from samdan.data.synthesis.endpoint import parse_endpoint, read_key
 from samdan.data.synthesis.generate import Wish, generate
 from samdan.data.synthesis.graph import READERS, read_graph
 from samdan.data.synthesis.journal import Journal
@@ -24,6 +22,8 @@ from samdan.data.synthesis.teaching import Lesson, teach
 from samdan.data.synthesis.templates import Templates, load_templates
 from samdan.data.synthesis.values import Language
 from samdan.data.synthesis.write import Output, beside, sha256_of
+from samdan.lm.client import Teacher
+from samdan.lm.endpoint import parse_endpoint, read_key
 from samdan.records import DataError
 from samdan.spec import nearest_key
 
@@ -151,7 +151,8 @@ def _from_teacher(job: FromTeacher, say: Say, progress: Progress) -> dict[str, A
         Journal(beside(job.out, "answers.jsonl")) as journal,
         Output(job.out) as output,
     ):
-        lesson = Lesson(teacher, prompters, journal, job.seed, source["kind"])
+        kind, shortest = source["kind"], settings.min_chars
+        lesson = Lesson(teacher, prompters, journal, job.seed, kind, shortest)
         part, asked, line = teach(lesson, passages, output, progress)
         facts = {"method": "teacher", "task": job.task, "seed": job.seed, "input": source, **part}
         facts["settings"] = settings.model_dump(mode="json")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from samdan.data.synthesis.client import Reply
+from samdan.lm.client import Reply
 from samdan.records import EnvironmentFailure
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from samdan import __version__
 from samdan.data.synthesis.checks import teacher_fault
-from samdan.data.synthesis.client import Reply, Teacher
 from samdan.data.synthesis.journal import Journal
 from samdan.data.synthesis.passages import Passage
 from samdan.data.synthesis.requests import Prompter, Request, entities_in, request_seed
 from samdan.data.synthesis.write import Output
+from samdan.lm.asking import Question, ask_all
+from samdan.lm.client import Reply, Teacher
 from samdan.records import EnvironmentFailure, Preempted
-
-MAX_FAILURES_IN_A_ROW: Final = 10
 
 Progress = Callable[[int, int], None]
 
@@ -52,6 +50,7 @@ class Lesson:
     journal: Journal
     seed: int
     method: str  # "documents" or "triples": what the ids of a passage are
+    min_chars: int  # shortest answer that is used
 
 
 def teach(
@@ -104,38 +103,27 @@ def _ask_all(
     lesson: Lesson, requests: Iterable[Request], bill: Bill, progress: Progress
 ) -> None:
     """Asks what the journal does not hold, a bounded number at the same time."""
-    teacher, journal = lesson.teacher, lesson.journal
-    unanswered = _unanswered(journal, requests, bill)
-    failures = done = 0
-    with ThreadPoolExecutor(teacher.settings.parallel, "teacher") as pool:
-        try:
-            waiting: dict[Future[Reply], str] = {}
-            while True:
-                for request in islice(unanswered, teacher.settings.parallel * 2 - len(waiting)):
-                    seed = request_seed(request, lesson.seed)
-                    future = pool.submit(teacher.ask, request.id, request.messages, seed)
-                    waiting[future] = request.id
-                if not waiting:
-                    return
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    reply = future.result()
-                    journal.add(waiting.pop(future), reply)
-                    done += 1
-                    bill.asked += 1
-                    bill.retries += reply.attempts - 1
-                    failures = failures + 1 if reply.status == "failed" else 0
-                    if failures:
-                        bill.failures[reply.detail] += 1
-                    if failures == MAX_FAILURES_IN_A_ROW:
-                        raise EnvironmentFailure(_unreachable(lesson, reply.detail))
-                    progress(done, done + len(waiting))
-        except BaseException as error:
-            teacher.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, KeyboardInterrupt):
-                kept = f"stopped; {done} answers of this run are kept in {journal.path}"
-                raise Preempted(signal.SIGINT, f"{kept}: the same command goes on") from None
-            raise
+    journal, done = lesson.journal, 0
+
+    def got(request: str, reply: Reply, under_way: int) -> None:
+        nonlocal done
+        journal.add(request, reply)
+        done += 1
+        bill.asked += 1
+        bill.retries += reply.attempts - 1
+        if reply.status == "failed":
+            bill.failures[reply.detail] += 1
+        progress(done, done + under_way)
+
+    questions = (
+        Question(one.id, one.messages, request_seed(one, lesson.seed))
+        for one in _unanswered(journal, requests, bill)
+    )
+    try:
+        ask_all(lesson.teacher, questions, got, partial(_unreachable, lesson))
+    except KeyboardInterrupt:
+        kept = f"stopped; {done} answers of this run are kept in {journal.path}"
+        raise Preempted(signal.SIGINT, f"{kept}: the same command goes on") from None
 
 
 def _unanswered(journal: Journal, requests: Iterable[Request], bill: Bill) -> Iterator[Request]:
@@ -211,8 +199,7 @@ def _fault(
         return reply.status
     if reply.text in seen:
         return "duplicate"
-    minimum = lesson.teacher.settings.min_chars
-    return teacher_fault(reply.text, request.user, prompter.language, minimum)
+    return teacher_fault(reply.text, request.user, prompter.language, lesson.min_chars)
 
 
 def _count(tokens: Counter[str], reply: Reply | None) -> None:

@@ -1,19 +1,62 @@
-"""Where a teacher is and the key to it: what is refused before anything is sent."""
+"""Where a model is, the key to it and how it is asked: what is refused before anything is sent."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from samdan.records import DataError
+from pydantic import Field, ValidationError
+from ruamel.yaml.comments import CommentedMap
+
+from samdan.records import DataError, RecipeError
+from samdan.spec import Count, NonNegative, Positive, Spec, explain, plain, set_value
+
+
+class AskSettings(Spec):
+    """How any model is asked; whoever asks adds fields and other defaults."""
+
+    parallel: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    """Requests under way at the same time."""
+    timeout_seconds: Positive = 120.0
+    """Time for one answer."""
+    attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
+    """How often a request is tried when the server or the network fails."""
+    backoff_seconds: Positive = 1.0
+    """Pause before the second attempt; it doubles with every further one, up to a minute."""
+    temperature: NonNegative = 0.7
+    """Sampling temperature of the model."""
+    max_tokens: Count = 2048
+    """Longest answer; one that reaches it is not used."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key."""
+    allow_plain_http: Annotated[bool, Field(strict=True)] = False
+    """Allows http to a host other than this machine."""
+
+
+S = TypeVar("S", bound=AskSettings)
+
+
+def read_settings(assignments: Sequence[str], kind: type[S]) -> S:
+    """Settings from ``KEY=VALUE`` strings. Raises DataError that names the key."""
+    tree = CommentedMap()
+    try:
+        for assignment in assignments:
+            set_value(tree, assignment)
+        return kind.model_validate(plain(tree))
+    except ValidationError as error:
+        message = str(explain(error, plain(tree), "--set", frozenset()))
+        raise DataError(message.replace("--set:1:1: ", "--set ")) from None
+    except RecipeError as error:
+        raise DataError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the teacher is: scheme, host, port and the path before ``/chat/completions``."""
+    """Where the model is: scheme, host, port and the path before ``/chat/completions``."""
 
     scheme: str
     host: str

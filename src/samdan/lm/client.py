@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible endpoint, asked over HTTP with the standard library.
+"""A model behind an OpenAI-compatible endpoint, asked over HTTP with the standard library.
 
 Only the host that the user named is contacted: no proxy from the environment, no redirect, no
 compression. The key stands in one header and nowhere else.
@@ -20,8 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from samdan import __version__
-from samdan.data.synthesis.endpoint import Endpoint
-from samdan.data.synthesis.settings import TeacherSettings
+from samdan.lm.endpoint import AskSettings, Endpoint
 from samdan.records import EnvironmentFailure
 
 MAX_RESPONSE_BYTES: Final = 16_000_000
@@ -59,7 +58,7 @@ class Teacher:
     """Asks one model; may be used by several threads."""
 
     def __init__(
-        self, endpoint: Endpoint, model: str, key: str, settings: TeacherSettings
+        self, endpoint: Endpoint, model: str, key: str, settings: AskSettings
     ) -> None:
         self.endpoint = endpoint
         self.model = model

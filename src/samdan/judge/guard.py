@@ -1,0 +1,129 @@
+"""What every request has to pass before anything looks at it. Pure ASGI, no framework.
+
+The page is for this machine, but every web site that is open in the same browser can send requests
+to it. Therefore: the name in ``Host`` is an address or one that was allowed (a foreign name that
+resolves to this machine is refused: DNS rebinding); the token is in a header that another site may
+not set, and never in a cookie; a request that tells a foreign origin is refused; bodies are small.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY: Final = 8192
+TOKEN_HEADER: Final = b"x-samdan-token"
+
+
+class Guard:
+    """Stands before an application; ``policy`` is the page's Content-Security-Policy."""
+
+    def __init__(self, app: App, token: str, names: Collection[str], policy: str) -> None:
+        """``names``: host names that are allowed beside addresses and ``localhost``."""
+        self.app = app
+        self._token = token.encode()
+        self._names = frozenset(name.lower() for name in names) | {"localhost"}
+        self._headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-frame-options", b"DENY"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+            (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+            (b"cache-control", b"no-store"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        if fault := self._fault(scope):
+            await _refuse(guarded, *fault)
+            return
+        body = await _body(receive)
+        if body is None:
+            await _refuse(guarded, 413, f"a body has at most {MAX_BODY} bytes")
+            return
+        given = False
+
+        async def again() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, again, guarded)
+
+    def _fault(self, scope: Scope) -> tuple[int, str] | None:
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value)
+        hosts = headers.get(b"host", [])
+        if len(hosts) != 1 or not self._is_ours(host := hosts[0].decode("latin-1")):
+            return 421, "this name is not served here; open the address that samdan printed"
+        origins = headers.get(b"origin", [])
+        if any(urlsplit(o.decode("latin-1")).netloc.lower() != host.lower() for o in origins):
+            return 403, "sent by another site"
+        if not self._has_token(scope, headers):
+            return 403, "the token is missing or wrong; open the address that samdan printed"
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _has_token(self, scope: Scope, headers: dict[bytes, list[bytes]]) -> bool:
+        """In the address for the page itself, in a header for everything else."""
+        if scope["path"] == "/" and scope["method"] == "GET":
+            found = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+            given = [value.encode() for value in found]
+        else:
+            given = headers.get(TOKEN_HEADER, [])
+        return len(given) == 1 and hmac.compare_digest(given[0], self._token)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body, or None as soon as it is too long."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return body
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            return None
+        if not message.get("more_body", False):
+            return body
+
+
+async def _refuse(send: Send, status: int, why: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{why}\n".encode()})
