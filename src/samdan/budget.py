@@ -68,8 +68,28 @@ def shape_from_config(config: Mapping[str, Any]) -> Shape | None:
         return None
 
 
-def memory_parts(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[str, float]:
-    """Bytes by part on one device: what trains, gradients and states in fp32, the rest in bf16."""
+def memory_parts(
+    shape: Shape, stage: Stage, micro_batch_tokens: int, processes: int = 1
+) -> dict[str, float]:
+    """Bytes by part on one device: what trains, gradients and states in fp32, the rest in bf16.
+
+    Several ``processes`` split weights, gradients and states, unless the stage does not allow it;
+    then what is gathered at one time counts: two layers in bf16, embeddings and head in fp32.
+    """
+    split = processes > 1 and stage.can_shard and stage.shard != "none"
+    parts = _parts_of_one(shape, stage, micro_batch_tokens)
+    if not split:
+        return parts
+    if stage.lora is None:
+        parts["weights"] = 4.0 * shape.parameters  # the compute copies are what is gathered
+    for name in ("weights", "gradients", "optimizer"):
+        parts[name] /= processes
+    root = shape.parameters - shape.num_hidden_layers * shape.layer_parameters
+    learns = 8.0 if stage.lora is None else 4.0
+    return parts | {"gathered": 4.0 * shape.layer_parameters + learns * root}
+
+
+def _parts_of_one(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[str, float]:
     total = shape.parameters
     trained = total
     weights = 4.0 * total
@@ -96,8 +116,11 @@ def memory_parts(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[st
     }
 
 
-def ways_that_fit(shape: Shape, stage: Stage, memory: float) -> list[str]:
-    """Ways of training this stage that fit into ``memory`` bytes with one sequence at a time."""
+def ways_that_fit(shape: Shape, stage: Stage, memory: float, processes: int = 1) -> list[str]:
+    """Ways of training this stage that fit into ``memory`` bytes with one sequence at a time.
+
+    ``memory``: of each of the ``processes``' devices.
+    """
     from samdan.recipe import Lora
 
     tokens = stage.max_length * (2 if isinstance(stage, DpoStage) else 1)
@@ -111,7 +134,7 @@ def ways_that_fit(shape: Shape, stage: Stage, memory: float) -> list[str]:
     fitting = []
     for name, change in ways.items():
         changed = stage.model_copy(update={"gradient_checkpointing": True, **change})
-        if sum(memory_parts(shape, changed, tokens).values()) < 0.92 * memory:
+        if sum(memory_parts(shape, changed, tokens, processes).values()) < 0.92 * memory:
             fitting.append(name)
     return fitting
 

@@ -221,13 +221,16 @@ def plan(
     ] = None,
     until: Until = None,
     set_: Set = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="GPUs that will train together, under torchrun or srun.")
+    ] = 1,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a run would do and why, how long each stage is, and what fits into memory."""
     from samdan.run.loading import load_recipe
     from samdan.run.planning_view import print_plan
 
-    print_plan(load_recipe(recipe, set_ or ()), out, until, json_)
+    print_plan(load_recipe(recipe, set_ or ()), out, until, json_, processes)
 
 
 @app.command(epilog="Example: `samdan status runs/first`")

@@ -179,6 +179,9 @@ class Stage(Spec):
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the computation; weights that are trained and the optimizer's states are always fp32."""
+    shard: Literal["auto", "none", "full"] = "auto"
+    """Whether several processes split weights, gradients and states (FSDP2) or each keep them all.
+    ``auto``: split where they would fill more than half of the memory."""
     dropout: Share = 0.0
     """On what each attention and MLP block adds, drawn from (seed, step, record)."""
     lora: Lora | None = None
@@ -230,6 +233,11 @@ class Stage(Spec):
                 f"anneal.weights: no source is called '{strange[0]}'; there are: "
                 f"{', '.join(labels)}"
             )
+        if self.shard == "full" and not self.can_shard:
+            raise ValueError(
+                "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw', "
+                "without lora.quantize and without keep_best, whose tasks need a whole model"
+            )
         for pattern in self.lr_groups:
             try:
                 re.compile(pattern)
@@ -243,6 +251,12 @@ class Stage(Spec):
     def replay(self) -> float:
         """The replay share as it will be."""
         return 0.05 if self.replay_share is None else self.replay_share
+
+    @property
+    def can_shard(self) -> bool:
+        """Whether several processes can split its weights and states."""
+        plain = self.lora is None or self.lora.quantize == "none"
+        return self.optim == "adamw" and plain and self.keep_best is None
 
     @property
     def units_per_step(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import tiny
 from samdan.train import state
@@ -84,7 +85,7 @@ def test_a_tied_tensor_is_stored_once_and_a_frozen_one_not_at_all(tmp_path: Path
     model.model.norm.requires_grad_(False)
     optimizer = make_optimizer(model, tiny.cpt(), False)
     path = save_checkpoint(tmp_path, model, optimizer, progress(1), keep=1)
-    saved = state.load_file(path / MODEL)
+    saved = load_file(path / MODEL)
     assert "lm_head.weight" not in saved
     assert "model.norm.weight" not in saved
     assert "model.embed_tokens.weight" in saved

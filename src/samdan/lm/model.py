@@ -49,6 +49,16 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     return model
 
 
+def empty_model(path: str, revision: str | None = None) -> Any:
+    """The model of ``load_model`` without its weights, on the device of the context (meta)."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    return AutoModelForCausalLM.from_config(
+        config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
+    )
+
+
 def _quantization(bits: str) -> Any:
     try:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
@@ -97,12 +107,12 @@ def scratch_model(shape: Architecture, tokenizer: Any, seed: int) -> Any:
 
 def fit_embeddings(model: Any, tokenizer: Any, seed: int) -> bool:
     """Adds rows for tokens beyond the model's vocabulary; padded vocabularies already have them."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) <= rows:
+    weight = model.get_input_embeddings().weight
+    if len(tokenizer) <= weight.shape[0]:
         return False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=not weight.is_meta)
     return True
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from samdan.data.engine import Engine
@@ -41,6 +40,10 @@ class Signals:
         if self.received:
             os._exit(128 + number)
         self.received = number
+
+    def receive_too(self) -> None:
+        """Another process was asked to stop, and this one stops with it."""
+        self.received = self.received or signal.SIGTERM
 
     def poll(self) -> None:
         """Raises Preempted when a signal came; called where nothing is half done."""
@@ -101,31 +104,6 @@ def resolve_precision(asked: str) -> str:
     if asked == "bf16" and best_device().type == "cuda" and not fast:
         raise EnvironmentFailure("precision: this GPU has no bf16; use 'fp32' or 'auto'")
     return asked
-
-
-def choose_micro_batch(stage: AnyStage, vocab_size: int, width: int) -> int:
-    """Tokens in one forward pass: what the recipe's batch would hold, as far as memory allows.
-
-    Counted per token: logits and their gradient in fp32 (12 bytes a vocabulary entry), and about 80
-    bytes a hidden unit and layer of activations. An eighth of the memory that is free is used.
-    """
-    if stage.micro_batch_tokens is not None:
-        return stage.micro_batch_tokens
-    wanted = stage.per_device_train_batch_size * stage.max_length
-    per_token = 12 * vocab_size + 80 * width
-    return max(stage.max_length, min(wanted, int(free_memory() / 8 / per_token)))
-
-
-def free_memory() -> int:
-    """Bytes free on the device, or in the host where there is no GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 8 << 30
 
 
 def process_info() -> dict[str, Any]:

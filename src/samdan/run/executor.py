@@ -82,14 +82,16 @@ def execute(
     Raises GateFailed, Preempted and other SamdanErrors; the report is written in every case.
     """
     parallel.start()
+    if not parallel.is_main():
+        say = _silent
     ledger = Ledger(folder, writes=parallel.is_main())
-    if parallel.is_main():
-        ledger.lock()
-    parallel.barrier()
+    _claim(ledger)
     clock = Clock()
     status = "stopped"
+    report: Mapping[str, Any] = {}
     try:
-        with Signals() as signals:
+        with parallel.leaving_together(), Signals() as signals:
+            parallel.listen(lambda: bool(signals.received))
             faults = injected or from_environment()
             found = fingerprints(recipe) | vote_fingerprints(ledger, recipe)
             run = Run(
@@ -110,10 +112,24 @@ def execute(
         if parallel.is_main():
             report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
             ledger.unlock()
-        else:
-            report = {}
         parallel.stop()
     return Outcome(folder, status, report)
+
+
+def _claim(ledger: Ledger) -> None:
+    """The directory for this run; where another one has it, all processes leave."""
+    try:
+        with parallel.leaving_together():
+            if parallel.is_main():
+                ledger.lock()
+            parallel.barrier()
+    except BaseException:
+        parallel.stop()
+        raise
+
+
+def _silent(text: str) -> None:
+    """What processes other than the main one have to say."""
 
 
 def _walk(given: Run, until: str | None, verbs: Set[str]) -> None:

@@ -1,7 +1,8 @@
 """The one hook through which tests break a run: ``SAMDAN_FAULT=updated:7:kill``.
 
 ``where:step:what`` with where one of gradients, updated, saving, staged, saved, exported, and what
-one of kill (SIGKILL), term (SIGTERM), full (no space left). Without the variable it does nothing.
+one of kill (SIGKILL), term (SIGTERM), full (no space left). A fourth part names the one process
+that breaks: ``updated:7:kill:1``. Without the variable it does nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import os
 import signal
 from collections.abc import Callable
 
+from samdan.train import parallel
+
 
 def from_environment() -> Callable[[str, int], None]:
     """The function that the loop and the checkpoint writer call at their named places."""
     asked = os.environ.get("SAMDAN_FAULT")
     if not asked:
         return lambda where, step: None
-    place, at, what = asked.split(":")
+    place, at, what, *only = asked.split(":")
 
     def fault(where: str, step: int) -> None:
-        if where != place or step != int(at):
+        if where != place or step != int(at) or (only and int(only[0]) != parallel.rank()):
             return
         if what == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -69,8 +69,11 @@ def step_states(
     return states
 
 
-def stage_plans(recipe: Recipe, ledger: Ledger | None) -> list[StagePlan]:
-    """Tokens, steps, warm-up and memory by stage: from prepared data, else from file sizes."""
+def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> list[StagePlan]:
+    """Tokens, steps, warm-up and memory by stage: from prepared data, else from file sizes.
+
+    ``processes``: that train together; memory is that of one of them.
+    """
     shape = model_shape(recipe)
     plans = []
     for stage in recipe.all_stages():
@@ -78,18 +81,19 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None) -> list[StagePlan]:
         units = _prepared_units(stage, ledger)
         if units is not None:
             plan.exact = True
-            plan.steps = max(1, -(-units[0] // stage.units_per_step))
+            plan.steps = max(1, -(-units[0] // (stage.units_per_step * processes)))
             plan.tokens = units[1]
         else:
-            _guess(stage, plan)
+            _guess(stage, plan, processes)
         if plan.steps is not None:
             plan.warmup = warmup_length(stage, plan.steps)
             plan.remarks = remarks(stage, plan.steps)
         if shape is not None:
             tokens = stage.micro_batch_tokens or stage.max_length
-            plan.memory = memory_parts(shape, stage, tokens)
+            plan.memory = memory_parts(shape, stage, tokens, processes)
             plan.fits = {
-                name: ways_that_fit(shape, stage, size * GIB) for name, size in CARDS.items()
+                name: ways_that_fit(shape, stage, size * GIB, processes)
+                for name, size in CARDS.items()
             }
         plans.append(plan)
     return plans
@@ -121,7 +125,7 @@ def _prepared_units(stage: AnyStage, ledger: Ledger | None) -> tuple[int, int] |
     return (int(done.facts["units"]), int(done.facts["tokens"])) if done else None
 
 
-def _guess(stage: AnyStage, plan: StagePlan) -> None:
+def _guess(stage: AnyStage, plan: StagePlan, processes: int) -> None:
     """From file sizes; records of conversations and pairs are counted as lines."""
     try:
         sizes = [_size(source) for source in stage.data]
@@ -132,9 +136,9 @@ def _guess(stage: AnyStage, plan: StagePlan) -> None:
         return
     tokens = sum(size or 0 for size in sizes) / BYTES_PER_TOKEN
     units = tokens / stage.max_length if stage.kind == "cpt" else sum(map(_lines, stage.data))
-    plan.steps = steps_of(stage, units)
+    plan.steps = steps_of(stage, units, processes)
     whole = units * stage.num_train_epochs
-    reached = min(1.0, plan.steps * stage.units_per_step / whole) if whole else 1.0
+    reached = min(1.0, plan.steps * stage.units_per_step * processes / whole) if whole else 1.0
     plan.tokens = int(tokens * stage.num_train_epochs * reached)
 
 

@@ -14,7 +14,9 @@ from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
 
 
-def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text: bool) -> None:
+def print_plan(
+    recipe: Recipe, out: Path | None, until: str | None, as_json_text: bool, processes: int = 1
+) -> None:
     folder = out or Path("runs") / recipe.name
     ledger = Ledger(folder)
     unverified: list[str] = []
@@ -23,7 +25,7 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
     recipe = effective(recipe, responses)
     chosen = steps(recipe, found, until, planned(responses))
     states = step_states(chosen, ledger, recipe.seed)
-    plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None)
+    plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None, processes)
     if as_json_text:
         print(as_json(states, plans))
         return
@@ -33,7 +35,7 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
     else:
         print("model: its shape is not known here, so there is no memory estimate")
     for plan in plans:
-        _print_stage(plan)
+        _print_stage(plan, processes)
         for response in responses.get(plan.name, ()):
             print(f"  changed by a response: {shown(response.changes)}")
     print("\nsteps:")
@@ -43,7 +45,7 @@ def print_plan(recipe: Recipe, out: Path | None, until: str | None, as_json_text
         print(f"unverified: {line}")
 
 
-def _print_stage(plan: StagePlan) -> None:
+def _print_stage(plan: StagePlan, processes: int) -> None:
     how = "" if plan.exact else " (estimated from file sizes)"
     print(f"\n{plan.name} ({plan.kind}){how if plan.tokens is not None else ''}")
     if plan.tokens is not None:
@@ -51,7 +53,8 @@ def _print_stage(plan: StagePlan) -> None:
     if plan.memory:
         parts = "   ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items())
         total = sum(plan.memory.values())
-        print(f"  memory in GiB, one sequence at a time: {parts}   sum {total / GIB:.2f}")
+        one = "" if processes == 1 else f" of each of {processes} processes"
+        print(f"  memory in GiB{one}, one sequence at a time: {parts}   sum {total / GIB:.2f}")
         fitting = plan.fits if total > 10 * GIB else {}
         for card, ways in fitting.items():
             print(f"    {card:12} {', '.join(ways) or 'nothing fits'}")

@@ -154,7 +154,8 @@ def mix_sources(run: Run, step: Step) -> Result:
     output = mixed.index.save(run.ledger.index(step.stage))
     seen = sum(row["trained"] + row["masked"] for row in mixed.accounts.values())
     write_json(run.ledger.manifest(step.stage), {"tokens_seen": seen, "by_source": mixed.accounts})
-    return Result(output, {"tokens": seen, "units": mixed.index.num_units})
+    facts = {"tokens": seen, "units": mixed.index.num_units, "processes": parallel.world_size()}
+    return Result(output, facts)
 
 
 def _add_what_prepare_left_out(account: dict[str, Any], folder: Path) -> None:

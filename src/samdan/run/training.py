@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from samdan.lm.chat import ChatFormat
 from samdan.lm.dropout import add_residual_dropout, replace_lora_dropout
 from samdan.lm.model import (
     add_lora,
     best_device,
+    empty_model,
     fit_embeddings,
     load_model,
     merged,
@@ -25,11 +31,12 @@ from samdan.plan import Step, components, identity, parent_stage
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
 from samdan.run.card import model_card
-from samdan.run.context import Run, choose_micro_batch, resolve_precision
+from samdan.run.choices import choose, micro_batch
+from samdan.run.context import Run
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.run.verdicts import verdict_row
 from samdan.run.watching import Training, best_step, history_of, watched
-from samdan.train import parallel
+from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
 from samdan.train.optim import make_optimizer
 from samdan.train.state import (
@@ -37,6 +44,7 @@ from samdan.train.state import (
     checkpoint_at,
     latest_checkpoint,
     load_checkpoint,
+    read_progress,
     verify,
 )
 
@@ -53,6 +61,7 @@ def train(run: Run, step: Step) -> Result:
             training.save()
         if asked_to_stop:
             run.ledger.record("preempted", step=step.name, at=metrics.step)
+            run.signals.receive_too()
             run.signals.poll()
     _go_to_best(training)
     output = _export(training)
@@ -80,33 +89,36 @@ def _go_to_best(training: Training) -> None:
 
 def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     chat = run.chat()
-    model = _model(run, stage, chat)
-    checkpoints = run.ledger.checkpoints(stage.name)
-    found, problems = latest_checkpoint(checkpoints, step_identity)
-    for problem in problems:
-        run.say(f"passed over a damaged checkpoint: {problem}")
-        run.ledger.record("checkpoint_damaged", step=f"{stage.name}/train", text=problem)
-    scorer = Scorer(model.to(best_device()))
+    found = _last_checkpoint(run, stage, step_identity)
+    saved = read_progress(found) if found is not None else None
+    model = _model(run, stage, chat) if parallel.is_main() else None
+    chosen = choose(run, stage, saved.chosen if saved else None, model)
+    split = chosen["shard"] == "full"
+    if model is None:  # the main process's weights are handed on where the model is split
+        with torch.device("meta") if split else contextlib.nullcontext():
+            model = _model(run, stage, chat, empty=split)
+    scorer = Scorer(model, bf16=chosen["precision"] == "bf16")
     if stage.dropout:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
     replace_lora_dropout(model, scorer.dropout)
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    if split:
+        sharding.shard(scorer, best_device(), scorer.bf16)
+    else:
+        scorer.to(best_device())
     optimizer = make_optimizer(model, stage, run.is_scratch(stage.name))
-    progress = _begin(stage, step_identity, model)
-    if found is None:
-        found = _checkpoint_of_response(run, stage)
+    progress = Progress(0, 0, "", step_identity, {})
     if found is not None:
         progress = replace(load_checkpoint(found, model, optimizer), identity=step_identity)
-        _same_processes(progress, stage)
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
-    scorer.bf16 = progress.chosen["precision"] == "bf16"
+    progress = replace(progress, chosen=micro_batch(stage, chosen, model.config))
     run.ledger.cut_metrics(stage.name, progress.step)
     parallel.barrier()  # every process reads the same history
     run.ledger.record("chosen", step=f"{stage.name}/train", **progress.chosen)
     steps = Steps(
         training_data(run, stage),
-        stage.units_per_step * parallel.world_size(),
+        int(progress.chosen["units_per_step"]),
         int(progress.chosen["micro_batch_tokens"]),
         parallel.rank(),
         parallel.world_size(),
@@ -123,35 +135,28 @@ def _checkpoint_of_response(run: Run, stage: AnyStage) -> Path | None:
     return path if path and verify(path) is None else None
 
 
-def _same_processes(progress: Progress, stage: AnyStage) -> None:
-    """The effective batch counts processes: with another number, steps would hold other records."""
-    begun = int(progress.chosen["world_size"])
-    if begun != parallel.world_size():
-        raise EnvironmentFailure(
-            f"{stage.name}: was begun with {begun} processes and cannot go on with "
-            f"{parallel.world_size()}; start it with {begun}, or remove its checkpoints"
-        )
+def _last_checkpoint(run: Run, stage: AnyStage, step_identity: str) -> Path | None:
+    """The one to go on from; the main process verifies it for all."""
+    folder = run.ledger.checkpoints(stage.name)
+    found: Path | None = None
+    if parallel.is_main():
+        found, problems = latest_checkpoint(folder, step_identity)
+        for problem in problems:
+            run.say(f"passed over a damaged checkpoint: {problem}")
+            run.ledger.record("checkpoint_damaged", step=f"{stage.name}/train", text=problem)
+        found = found or _checkpoint_of_response(run, stage)
+    path = parallel.share(str(found or ""))[0]
+    return Path(path) if path else None
 
 
-def _begin(stage: AnyStage, step_identity: str, model: Any) -> Progress:
-    """The program's own choices are made here, once, and travel with the checkpoints."""
-    config = model.config
-    width = config.hidden_size * config.num_hidden_layers
-    chosen = {
-        "precision": resolve_precision(stage.precision),
-        "micro_batch_tokens": choose_micro_batch(stage, config.vocab_size, width),
-        "world_size": parallel.world_size(),
-    }
-    return Progress(0, 0, "", step_identity, chosen)
-
-
-def _model(run: Run, stage: AnyStage, chat: ChatFormat) -> Any:
+def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> Any:
+    """What the stage starts from. ``empty``: its shape only, on the meta device."""
     if run.is_scratch(stage.name):
         assert isinstance(run.recipe.base, ScratchBase)
         return scratch_model(run.recipe.base.scratch, chat.tokenizer, run.recipe.seed)
     path, revision = run.model_location(parent_stage(run.recipe, stage.name))
     quantize = stage.lora.quantize if stage.lora else "none"
-    model = load_model(path, revision, quantize)
+    model = empty_model(path, revision) if empty else load_model(path, revision, quantize)
     fit_embeddings(model, chat.tokenizer, run.recipe.seed)
     return add_lora(model, stage.lora, new_tokens(run), run.recipe.seed) if stage.lora else model
 
@@ -160,11 +165,14 @@ def _export(training: Training) -> str:
     """The finished model in Hugging Face layout; it appears whole."""
     run, stage = training.run, training.stage
     final = run.ledger.model(stage.name)
+    split = training.progress.chosen["shard"] == "full"
+    trained = sharding.whole_tensors(training.scorer.model) if split else {}
     if parallel.is_main():
         staging = final.with_name(f".model.{os.getpid()}.tmp")
         for old in final.parent.glob(".model.*.tmp"):
             shutil.rmtree(old)
-        model = merged(training.scorer.model)
+        model = _whole_model(training, trained) if split else training.scorer.model
+        model = merged(model)
         after_chat = stage.kind != "cpt" or _stopped_at_turn(run, stage)
         save_model(model, training.chat, staging, model_card(run, stage), after_chat)
         if final.exists():
@@ -173,6 +181,16 @@ def _export(training: Training) -> str:
         run.injected("exported", training.progress.step)
     parallel.barrier()
     return weights_hash(final)
+
+
+def _whole_model(training: Training, trained: Mapping[str, Tensor]) -> Any:
+    """The stage's model in host memory: what it started from, with the trained tensors put in."""
+    model = _model(training.run, training.stage, training.chat)
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            own[name].copy_(tensor)
+    return model
 
 
 def _stopped_at_turn(run: Run, stage: AnyStage) -> bool:

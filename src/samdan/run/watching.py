@@ -16,7 +16,7 @@ from samdan.rules import measured
 from samdan.run.context import Run
 from samdan.run.responding import RuleFired, answer
 from samdan.run.verdicts import verdict_row
-from samdan.train import parallel
+from samdan.train import parallel, sharding
 from samdan.train.batches import Steps, extend_chain
 from samdan.train.loop import Cursor, Hooks, train_steps
 from samdan.train.objectives import objective_for
@@ -41,11 +41,12 @@ class Training:
     history: list[Metrics] = field(default_factory=list)  # what rules look at
 
     def save(self) -> None:
-        """A checkpoint of this moment, by the main process."""
-        if parallel.is_main():
+        """A checkpoint of this moment: by the main process, or by all where the model is split."""
+        if parallel.is_main() or self.progress.chosen["shard"] == "full":
             folder = self.run.ledger.checkpoints(self.stage.name)
             try:
-                require_room(folder)
+                if parallel.is_main():
+                    require_room(folder)
                 save_checkpoint(
                     folder,
                     self.scorer.model,
@@ -203,6 +204,7 @@ def _heldout(training: Training) -> dict[str, float]:
         most = stage.heldout.max_records
         scored = score_heldout(source.label, folder, stage.kind, most, subject)
         values[f"heldout/{source.label}/bpb"] = scored.results[0].value
+    sharding.reshard(training.scorer)
     for role, name in (("target", "target/bpb"), ("replay", "replay/bpb")):
         mine = [values.get(f"heldout/{s.label}/bpb") for s in stage.data if s.role == role]
         known = [value for value in mine if value is not None]

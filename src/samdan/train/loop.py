@@ -18,7 +18,7 @@ from samdan.lm.scoring import Scorer
 from samdan.recipe import Stage
 from samdan.records import Metrics, TrainError
 from samdan.schedule import rate_factor
-from samdan.train import parallel
+from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
 from samdan.train.objectives import Objective
 from samdan.train.optim import set_rates
@@ -67,7 +67,7 @@ def train_steps(
         steps, micro, values = _with_less_memory(scorer, objective, steps, seed, step)
         hooks.injected("gradients", step)
         parallel.add_gradients(parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.max_grad_norm))
+        norm = parallel.clip_gradients(parameters, stage.max_grad_norm)
         _require_finite(values["loss"], norm, step, micro)
         if hooks.skips(values["loss"], norm):
             values["skipped"] = 1.0
@@ -123,8 +123,11 @@ def _accumulate(
     device = scorer.device
     totals = {term: torch.zeros((), device=device) for term in terms}
     logged = {name: torch.zeros((), device=device) for name in objective.logged}
+    sharded = sharding.is_sharded(scorer)
     for batch in micro:
         if not batch.num_targets:
+            if sharded:
+                sharding.take_part(scorer)
             continue
         scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
         sums = objective.loss_sums(scorer, batch)

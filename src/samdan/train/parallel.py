@@ -1,32 +1,73 @@
-"""Processes: who am I, sums over all of them, and the main process doing things once.
+"""Processes: who am I, sums over all of them, and waiting for one another.
 
-The environment is torchrun's (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), which Slurm
-and other launchers can set too. With one process every function is a no-op.
+The environment is torchrun's (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); where it is
+absent, Slurm's is read. With one process every function is a no-op.
+
+Collectives add up numbers and are short: a process that does not come is an error after minutes.
+Waiting for the main process, which may prepare data for hours, goes through the store and has no
+limit: every process gives signs of life, and one that gives none any more is lost.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor
+
+from samdan.records import EnvironmentFailure
+from samdan.train import slurm
+from samdan.train.meeting import Meeting
+
+_meeting: Meeting | None = None
+_starts = 0
 
 
-def start(timeout_seconds: float = 1800) -> None:
-    """Joins the other processes, if the environment says that there are any."""
-    if world_size() > 1 and not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+def start(timeout_seconds: float = 600) -> None:
+    """Joins the other processes, if the environment says that there are any.
+
+    ``timeout_seconds``: how long a collective waits for a process. Raises EnvironmentFailure when
+    the others cannot be reached.
+    """
+    global _meeting, _starts
+    os.environ.update(slurm.variables(os.environ))
+    if world_size() == 1 or dist.is_initialized():
+        return
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
+    limit = timedelta(seconds=timeout_seconds)
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=limit))
+        _starts += 1  # a launcher's store outlives a run
+        store = dist.PrefixStore(f"samdan-{_starts}", store)
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+        dist.init_process_group(
+            backend, store=store, rank=rank(), world_size=world_size(), timeout=limit
+        )
+    except (RuntimeError, ValueError) as error:
+        raise EnvironmentFailure(
+            f"process {rank()} of {world_size()} could not reach the others at "
+            f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} "
+            f"MASTER_PORT={os.environ.get('MASTER_PORT')}: {str(error).splitlines()[0]}"
+        ) from None
+    _meeting = Meeting(store, rank(), world_size())
 
 
 def stop() -> None:
+    """Leaves the other processes. The one that keeps the store goes last."""
+    global _meeting
     if dist.is_initialized():
         dist.destroy_process_group()
+    if _meeting is not None:
+        _meeting.end()
+        _meeting = None
 
 
 def rank() -> int:
@@ -37,13 +78,62 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_world_size() -> int:
+    """Processes on this machine, as far as the launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "0")) or world_size()
+
+
 def is_main() -> bool:
     return rank() == 0
 
 
+# -- waiting ---------------------------------------------------------------------------------------
+
+
 def barrier() -> None:
-    if dist.is_initialized():
-        dist.barrier()
+    """Waits until every process is here, for hours if need be.
+
+    Raises EnvironmentFailure when a process failed or gives no sign of life.
+    """
+    if _meeting is not None:
+        _meeting.meet()
+
+
+def share(text: str) -> list[str]:
+    """What every process says, in the order of their numbers. All of them must call it."""
+    return [text] if _meeting is None else _meeting.share(text)
+
+
+def listen(asked_to_stop: Callable[[], bool]) -> None:
+    """A process that is asked to stop while it waits goes after a short time."""
+    if _meeting is not None:
+        _meeting.asked_to_stop = asked_to_stop
+
+
+@contextmanager
+def leaving_together() -> Iterator[None]:
+    """When this process fails, the others are told; when another is lost, the error says so."""
+    try:
+        yield
+    except BaseException as error:
+        if _meeting is not None:
+            _meeting.tell_failure(f"{type(error).__name__}: {error}")
+            if _is_loss(error):
+                raise EnvironmentFailure(
+                    "another process of this run was lost; run the same command again to go on "
+                    f"from the last checkpoint ({str(error).splitlines()[0][:200]})"
+                ) from None
+        raise
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether a collective failed because of another process: gloo has no type of its own."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and "gloo" in str(error)
+
+
+# -- sums ------------------------------------------------------------------------------------------
 
 
 def add_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
@@ -57,12 +147,15 @@ def add_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sums gradients over all processes, in buckets of equal type. Missing ones count as zero."""
+    """Sums gradients over all processes, in buckets of equal type. Missing ones count as zero.
+
+    Those of sharded parameters were summed in the backward.
+    """
     if not dist.is_initialized():
         return
     by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for parameter in parameters:
-        if not parameter.requires_grad:
+        if not parameter.requires_grad or isinstance(parameter, DTensor):
             continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -73,6 +166,16 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
         parts = flat.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+def clip_gradients(parameters: list[nn.Parameter], most: float) -> float:
+    """Scales the gradients to a norm of at most ``most``; returns the norm over all processes."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if isinstance(norm, DTensor):  # of this process's part
+        norm = norm.full_tensor()
+    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return float(norm)
 
 
 def any_rank(flag: bool) -> bool:

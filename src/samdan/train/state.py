@@ -2,7 +2,8 @@
 
 Staging folder, every file flushed to disk, manifest with sizes and hashes last, then one rename.
 Retention runs after that. Discovery reads the manifests, never a name or a time, takes the highest
-step that verifies, and says which ones it passed over.
+step that verifies, and says which ones it passed over. Of a model that is split over processes,
+each writes its own rows, and the main process does the rest.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from samdan.train import parallel, pieces
 from samdan.train.optim import load_state_tensors, state_tensors
+from samdan.train.sharding import is_sharded, local_part
 
 MODEL, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
@@ -29,6 +32,7 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
     "state.json",
     "manifest.json",
 )
+Injected = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -48,46 +52,114 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     keep: int,
-    injected: Callable[[str, int], None] = lambda where, step: None,
+    injected: Injected = lambda where, step: None,
     best: int | None = None,
 ) -> Path:
     """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
 
-    The newest that is not behind step ``best`` stays too: a rule may want to go back to it.
+    The newest that is not behind step ``best`` stays too: a rule may want to go back to it. All
+    processes call it where the model is split, else one. An error of one is raised in all.
     """
+    parts = parallel.world_size() if is_sharded(model) else 1
+    tensors = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
     final = folder / f"step-{progress.step:06d}"
-    staging = folder / f".{final.name}.{os.getpid()}.tmp"
+    draft = f".{final.name}.{os.getpid()}.tmp"
+    main = parts == 1 or parallel.is_main()
+    staging = folder / (parallel.share(draft)[0] if parts > 1 else draft)
+    try:
+        _together(parts, lambda: _stage(folder, staging) if main else {})
+        files = _together(
+            parts, lambda: _write_tensors(staging, tensors, parts, progress.step, injected)
+        )
+        _together(
+            parts,
+            lambda: _complete(staging, final, tensors, files, progress, injected) if main else {},
+        )
+    except OSError:
+        if main:
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
+    injected("saved", progress.step)
+    if main:
+        _keep_newest(folder, progress, keep, best)
+    return final
+
+
+def _together(parts: int, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """What every process's ``work`` returns; the first OSError of any is raised in all of them."""
+    if parts == 1:
+        return dict(work())
+    outcome: dict[str, Any] = {"made": {}, "error": None}
+    try:
+        outcome["made"] = work()
+    except OSError as error:
+        outcome["error"] = [error.errno, error.strerror or str(error)]
+    made: dict[str, Any] = {}
+    for text in parallel.share(json.dumps(outcome)):
+        said = json.loads(text)
+        if said["error"] is not None:
+            raise OSError(*said["error"])
+        made |= said["made"]
+    return made
+
+
+def _stage(folder: Path, staging: Path) -> dict[str, Any]:
     for old in folder.glob(".step-*.tmp"):
         shutil.rmtree(old)
     staging.mkdir(parents=True)
-    try:
-        save_file(trained_tensors(model), staging / MODEL)
-        injected("saving", progress.step)
-        save_file(
-            {k: v.contiguous() for k, v in state_tensors(optimizer).items()}, staging / OPTIMIZER
-        )
-        (staging / STATE).write_text(json.dumps(progress.__dict__), "utf-8")
-        files = {name: _measure(staging / name) for name in (MODEL, OPTIMIZER, STATE)}
-        manifest = {"step": progress.step, "identity": progress.identity, "files": files}
-        (staging / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
-        for name in (*files, MANIFEST):
-            _flush(staging / name)
-        injected("staged", progress.step)
-        if final.exists():  # a damaged one: discovery passed it over
-            shutil.rmtree(final)
-        staging.rename(final)
-        _flush(folder)
-    except OSError:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    injected("saved", progress.step)
+    return {}
+
+
+def _write_tensors(
+    staging: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    parts: int,
+    step: int,
+    injected: Injected,
+) -> dict[str, Any]:
+    """This process's files, and what they measure."""
+    files = [pieces.write(staging, "model", tensors["model"], parts)]
+    injected("saving", step)
+    files.append(pieces.write(staging, "optimizer", tensors["optimizer"], parts))
+    for name in files:
+        _flush(staging / name)
+    return {name: _measure(staging / name) for name in files}
+
+
+def _complete(
+    staging: Path,
+    final: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    files: Mapping[str, Any],
+    progress: Progress,
+    injected: Injected,
+) -> dict[str, Any]:
+    """State, index and manifest; then the folder gets its name."""
+    written = {STATE: json.dumps(progress.__dict__)}
+    if parts := len(files) // len(tensors) if len(files) > len(tensors) else 0:
+        written[pieces.INDEX] = json.dumps(pieces.index_of(tensors, parts))
+    for name, text in written.items():
+        (staging / name).write_text(text, "utf-8")
+    listed = {**files, **{name: _measure(staging / name) for name in written}}
+    manifest = {"step": progress.step, "identity": progress.identity, "files": listed}
+    (staging / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+    for name in (*written, MANIFEST):
+        _flush(staging / name)
+    injected("staged", progress.step)
+    if final.exists():  # a damaged one: discovery passed it over
+        shutil.rmtree(final)
+    staging.rename(final)
+    _flush(final.parent)
+    return {}
+
+
+def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) -> None:
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
     kept += [path for step, path in found if best is not None and step <= best][-1:]
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
-    return final
 
 
 def require_room(folder: Path) -> None:
@@ -107,7 +179,7 @@ def require_room(folder: Path) -> None:
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that training changes; a tied one is listed once."""
-    return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
 
 
 def latest_checkpoint(folder: Path, identity: str) -> tuple[Path | None, list[str]]:
@@ -138,7 +210,9 @@ def verify(path: Path) -> str | None:
     if manifest is None:
         return "its manifest cannot be read"
     listed = manifest.get("files", {})
-    for name in (MODEL, OPTIMIZER, STATE):
+    parts = sum(name.startswith("model-") for name in listed)
+    needed = [*pieces.file_names(parts), pieces.INDEX] if parts else [MODEL, OPTIMIZER]
+    for name in (*needed, STATE):
         file, expected = path / name, listed.get(name)
         if expected is None:
             return f"its manifest does not list {name}"
@@ -151,17 +225,34 @@ def verify(path: Path) -> str | None:
     return None
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Puts a verified checkpoint's tensors into model and optimizer."""
-    saved = load_file(path / MODEL)
-    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if set(saved) != set(own):
-        raise ValueError(f"{path}: holds other parameters than the model trains")
-    with torch.no_grad():
-        for name, tensor in saved.items():
-            own[name].copy_(tensor)
-    load_state_tensors(optimizer, load_file(path / OPTIMIZER))
+def read_progress(path: Path) -> Progress:
+    """How far a verified checkpoint is."""
     return Progress(**json.loads((path / STATE).read_text("utf-8")))
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Puts a verified checkpoint's tensors into model and optimizer, whoever wrote them."""
+    saved = pieces.Saved(path, "model")
+    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if saved.names != set(own):
+        raise ValueError(f"{path}: holds other parameters than the model trains")
+    states = pieces.Saved(path, "optimizer")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            local_part(parameter).copy_(saved.like(name, parameter))
+        load_state_tensors(optimizer, {full: _state(states, full, own) for full in states.names})
+    return read_progress(path)
+
+
+def _state(states: pieces.Saved, full: str, own: Mapping[str, nn.Parameter]) -> Tensor:
+    """An optimizer's tensor, split as the parameter that it belongs to."""
+    parameter = own[full.partition(".")[2]]
+    value = states.like(full, parameter)
+    if not isinstance(parameter, DTensor) or value.ndim != parameter.ndim:
+        return value
+    state = torch.zeros_like(parameter, dtype=value.dtype)
+    local_part(state).copy_(value)
+    return state
 
 
 def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:

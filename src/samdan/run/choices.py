@@ -1,0 +1,121 @@
+"""What the program chooses by itself for a stage: once, for all processes, kept in checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samdan.recipe import AnyStage
+from samdan.run.context import Run, resolve_precision
+from samdan.train import parallel
+
+# Weights, gradients and states that take more than this share of the memory are split.
+FULL = 0.5
+
+
+def choose(
+    run: Run, stage: AnyStage, before: Mapping[str, Any] | None, model: Any
+) -> dict[str, Any]:
+    """Precision, processes, records of a step, and whether the model is split over the processes.
+
+    ``before``: what the checkpoint says that is gone on from. ``model``: None in all processes but
+    the main one, which decides for all.
+    """
+    chosen: dict[str, Any] = {}
+    if model is not None:
+        chosen = dict(before) if before else {"precision": resolve_precision(stage.precision)}
+        world = parallel.world_size()
+        same = before is not None and int(before.get("world_size", 1)) == world
+        if before is None or not same or "shard" not in before:
+            chosen["shard"] = choose_shard(stage, model)
+        chosen["units_per_step"] = _units_per_step(run, stage, before)
+        if before is not None and not same:
+            _say_change(run, stage, int(before.get("world_size", 1)), chosen["units_per_step"])
+        chosen["world_size"] = world
+    agreed: dict[str, Any] = json.loads(parallel.share(json.dumps(chosen))[0])
+    return agreed
+
+
+def _units_per_step(run: Run, stage: AnyStage, before: Mapping[str, Any] | None) -> int:
+    """Records of an optimizer step over all processes. What was begun keeps its number."""
+    if before is not None:
+        begun = int(before.get("world_size", 1))
+        return int(before.get("units_per_step", stage.units_per_step * begun))
+    processes = parallel.world_size()
+    if stage.max_steps is not None:  # the index was cut to so many steps of so many processes
+        mixed = run.ledger.done().get(f"{stage.name}/mix")
+        processes = int(mixed.facts.get("processes", 1)) if mixed else processes
+        if processes != parallel.world_size():
+            run.say(
+                f"{stage.name}: a step has {stage.units_per_step * processes} records, as its "
+                f"data were mixed for {processes} processes and max_steps"
+            )
+    return stage.units_per_step * processes
+
+
+def _say_change(run: Run, stage: AnyStage, begun: int, units: int) -> None:
+    processes = f"{begun} process{'' if begun == 1 else 'es'}"
+    run.say(
+        f"{stage.name}: was begun with {processes} and goes on with {parallel.world_size()}. A "
+        f"step keeps its {units} records, so every sample is still seen once; sums round in "
+        f"another order"
+    )
+
+
+def choose_shard(stage: AnyStage, model: Any) -> str:
+    """``full`` or ``none``: what the recipe asks for, where there are several processes."""
+    if parallel.world_size() == 1:
+        return "none"
+    if stage.shard != "auto":
+        return stage.shard
+    if not stage.can_shard:
+        return "none"
+    total = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # On a GPU every process has a card of its own; in the host they share the memory.
+    sharing = 1 if _on_gpu() else parallel.local_world_size()
+    return "full" if total + 12 * trained > FULL * free_memory() / sharing else "none"
+
+
+def micro_batch(stage: AnyStage, chosen: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """``chosen`` with the tokens of a micro-batch, the smallest that any process can take."""
+    if "micro_batch_tokens" in chosen:
+        return dict(chosen)
+    width = config.hidden_size * config.num_hidden_layers
+    own = choose_micro_batch(stage, config.vocab_size, width)
+    smallest = min(int(text) for text in parallel.share(str(own)))
+    # Processes with different sizes would take different numbers of steps, and wait for ever.
+    return {**chosen, "micro_batch_tokens": smallest}
+
+
+def choose_micro_batch(stage: AnyStage, vocab_size: int, width: int) -> int:
+    """Tokens in one forward pass: what the recipe's batch would hold, as far as memory allows.
+
+    Counted per token: logits and their gradient in fp32 (12 bytes a vocabulary entry), and about 80
+    bytes a hidden unit and layer of activations. An eighth of the memory that is free is used.
+    """
+    if stage.micro_batch_tokens is not None:
+        return stage.micro_batch_tokens
+    wanted = stage.per_device_train_batch_size * stage.max_length
+    per_token = 12 * vocab_size + 80 * width
+    return max(stage.max_length, min(wanted, int(free_memory() / 8 / per_token)))
+
+
+def _on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def free_memory() -> int:
+    """Bytes free on the device, or in the host where there is no GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 8 << 30
