@@ -32,7 +32,7 @@ from benchmarks.train_work import prompt_share, save
 from benchmarks.watch import ROOT, machine
 from samdan.lm.batch import Encoded, num_predictions
 from samdan.lm.model import bf16_is_fast
-from samdan.run.context import choose_micro_batch, free_memory
+from samdan.run.choices import choose_micro_batch, free_memory
 
 SHARES = (0.3, 0.7, 0.9)  # prompt shares of the drawn pairs
 STATE_BYTES = 20  # a parameter in fp32: weight, gradient, AdamW's two, TRL's reference
