@@ -230,7 +230,7 @@ def test_a_recipe_that_is_not_utf8_or_not_there_is_told(world: Path) -> None:
     file.write_bytes("name: 가".encode("cp949"))
     done = samdan("check", file)
     assert done.code == 1
-    assert done.err.startswith(f"samdan: {file}: cannot be read as a recipe:")
+    assert done.err.startswith(f"samdan: {file}: not UTF-8")
     missing = samdan("run", world / "recipe.yml")
     assert missing.code == 1
     assert "there is no such file; did you mean" in missing.err
