@@ -121,6 +121,10 @@ def test_a_teacher_that_is_down_or_needs_a_key_exits_clearly(tmp_path: Path) -> 
         assert len(done.err.splitlines()) == 1
 
 
+def _listens() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_it_ends_at_once_and_goes_on_later(tmp_path: Path) -> None:
     lines = "".join(
         json.dumps({"text": f"회사 {n}호의 본사는 강릉에 있다."}, ensure_ascii=False) + "\n"
@@ -139,7 +143,10 @@ def test_interrupted_it_ends_at_once_and_goes_on_later(tmp_path: Path) -> None:
         asked = [sys.executable, "-m", "samdan", "synthesize", "teacher"]
         asked += [str(tmp_path / "docs.jsonl"), "--out", str(out), "--task", "qa", "--model", "m"]
         asked += ["--endpoint", server.url, "--set", "parallel=1"]
-        process = subprocess.Popen(asked, stderr=subprocess.PIPE, text=True, env={**os.environ})
+        # A shell that started the tests in the background makes them ignore the signal.
+        process = subprocess.Popen(
+            asked, stderr=subprocess.PIPE, text=True, preexec_fn=_listens, env={**os.environ}
+        )
         while len(server.seen) < 4:  # the fourth hangs
             assert process.poll() is None, process.communicate()[1]
         process.send_signal(signal.SIGINT)
