@@ -149,13 +149,14 @@ class Forgetting(Watch):
     """Held-out text of the replay sources is worse than before the stage, and stays so.
 
     Fires when ``patience`` measurements in a row are more than ``tolerance`` above the value before
-    the first step (D-CPT: 1 to 3%). A dip right after the warm-up heals by itself (the stability
-    gap), so the first ``wait`` of the planned steps does not count.
+    the first step. The first ``wait`` of the planned steps does not count. While the rate is high,
+    ordinary runs lose up to 11% and have it back when it has decayed (the demo, three seeds: +10%,
+    +5%, -3%), so D-CPT's 1 to 3% is for the gate at the end; runs that went wrong lost 50% and more.
     """
 
     kind: Literal["forgetting"] = "forgetting"
     needs_start: ClassVar[bool] = True
-    tolerance: NonNegative = 0.03
+    tolerance: NonNegative = 0.25
     patience: Count = 2
     wait: Share = 0.2
 
