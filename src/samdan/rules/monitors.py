@@ -150,8 +150,8 @@ class Forgetting(Watch):
 
     Fires when ``patience`` measurements in a row are more than ``tolerance`` above the value before
     the first step. The first ``wait`` of the planned steps does not count. While the rate is high,
-    ordinary runs lose up to 11% and have it back when it has decayed (the demo, three seeds: +10%,
-    +5%, -3%), so D-CPT's 1 to 3% is for the gate at the end; runs that went wrong lost 50% and more.
+    ordinary runs lose up to 11% and have it back when it has decayed (the demo: +10%, +5%, -3%), so
+    D-CPT's 1 to 3% is for the gate at the end; runs that went wrong lost 50% and more.
     """
 
     kind: Literal["forgetting"] = "forgetting"
