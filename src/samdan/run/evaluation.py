@@ -144,19 +144,25 @@ def _dump(scored: Scored) -> dict[str, Any]:
 
 
 def fired(run: Run, stage: str) -> list[tuple[Gate, Verdict]]:
-    """The gates of a stage that fired, judged again on what is kept of the models."""
-    spec = run.stage(stage)
-    comparisons = compared(run, spec)
-    judged = [(rule, rule(comparisons)) for rule in gates_of(spec)]
+    """The gates of a stage that fired, judged again on what is kept of models and votes."""
+    _, judged = _judged(run, run.stage(stage))
     return [(rule, verdict) for rule, verdict in judged if verdict.fired]
+
+
+def _judged(
+    run: Run, stage: AnyStage
+) -> tuple[dict[str, Comparison], list[tuple[Gate, Verdict]]]:
+    """What is compared, votes among it, and every gate's verdict on it."""
+    parent = parent_stage(run.recipe, stage.name) or "base"
+    comparisons = compared(run, stage) | vote_comparisons(run.ledger, stage, parent)
+    return comparisons, [(rule, rule(comparisons)) for rule in gates_of(stage)]
 
 
 def gate(run: Run, step: Step) -> Result:
     """Compares the stage with its parent and the base, and judges the gates. Writes gate.json."""
     stage = run.stage(step.stage)
-    parent = parent_stage(run.recipe, stage.name) or "base"
-    comparisons = compared(run, stage) | vote_comparisons(run.ledger, stage, parent)
-    verdicts = [rule(comparisons) for rule in gates_of(stage)]
+    comparisons, judged = _judged(run, stage)
+    verdicts = [verdict for _, verdict in judged]
     failed = [verdict for verdict in verdicts if verdict.fired]
     value = {
         "gate": "failed" if failed else "passed",
