@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from samdan.records import Comparison, Verdict
+from samdan.records import Comparison, Interval, Verdict
 from samdan.responses import Rule
 from samdan.spec import NonNegative, Number, Positive, Share
 
@@ -22,17 +22,23 @@ class OnMetric(Rule):
     def measures(self) -> tuple[str, ...]:
         return (self.metric,)
 
+    def __call__(self, results: Results) -> Verdict:
+        """Stops on a metric that was not measured: silence would look like success."""
+        name = f"{getattr(self, 'kind', '')}({self.metric})"
+        found = results.get(self.metric)
+        return _absent(name, self.metric, results) if found is None else self.judged(name, found)
+
+    def judged(self, name: str, found: Comparison) -> Verdict:
+        """The verdict on the metric's comparison."""
+        raise NotImplementedError
+
 
 class Improved(OnMetric):
     """The metric is better than before the stage; the change's 95% interval excludes zero."""
 
     kind: Literal["improved"] = "improved"
 
-    def __call__(self, results: Results) -> Verdict:
-        found = results.get(self.metric)
-        name = f"improved({self.metric})"
-        if found is None:
-            return _absent(name, self.metric, results)
+    def judged(self, name: str, found: Comparison) -> Verdict:
         gain = _signed(found, found.after - found.before)
         worst = min(_signed(found, bound) for bound in found.vs_before_ci)
         fired = not worst > 0
@@ -54,13 +60,8 @@ class Retained(OnMetric):
     tolerance: NonNegative = 0.03
     against: Literal["base", "before"] = "base"
 
-    def __call__(self, results: Results) -> Verdict:
-        found = results.get(self.metric)
-        name = f"retained({self.metric})"
-        if found is None:
-            return _absent(name, self.metric, results)
-        reference = found.base if self.against == "base" else found.before
-        interval = found.vs_base_ci if self.against == "base" else found.vs_before_ci
+    def judged(self, name: str, found: Comparison) -> Verdict:
+        reference, interval = _reference(found, self.against)
         lost = -_signed(found, found.after - reference) / abs(reference) if reference else 0.0
         # Written so that a NaN fires: a broken model has retained nothing.
         certain = not max(_signed(found, bound) for bound in interval) >= 0
@@ -77,8 +78,8 @@ class AtLeast(OnMetric):
     kind: Literal["at_least"] = "at_least"
     value: Number
 
-    def __call__(self, results: Results) -> Verdict:
-        return _against(self.kind, self.metric, self.value, results, sign=1)
+    def judged(self, name: str, found: Comparison) -> Verdict:
+        return _against(name, self.metric, self.value, found, sign=1)
 
 
 class AtMost(OnMetric):
@@ -87,8 +88,8 @@ class AtMost(OnMetric):
     kind: Literal["at_most"] = "at_most"
     value: Number
 
-    def __call__(self, results: Results) -> Verdict:
-        return _against(self.kind, self.metric, self.value, results, sign=-1)
+    def judged(self, name: str, found: Comparison) -> Verdict:
+        return _against(name, self.metric, self.value, found, sign=-1)
 
 
 class Drifted(OnMetric):
@@ -104,13 +105,8 @@ class Drifted(OnMetric):
     at_least: NonNegative = 0.6
     against: Literal["base", "before"] = "before"
 
-    def __call__(self, results: Results) -> Verdict:
-        found = results.get(self.metric)
-        name = f"drifted({self.metric})"
-        if found is None:
-            return _absent(name, self.metric, results)
-        reference = found.base if self.against == "base" else found.before
-        low, high = found.vs_base_ci if self.against == "base" else found.vs_before_ci
+    def judged(self, name: str, found: Comparison) -> Verdict:
+        reference, (low, high) = _reference(found, self.against)
         ratio = found.after / reference if reference else float("inf" if found.after else "nan")
         inside = self.at_least <= ratio <= self.at_most or (ratio != ratio and not found.after)
         limit = self.at_least if ratio < self.at_least else self.at_most
@@ -174,11 +170,7 @@ class Refusing(OnMetric):
     more: Share = 0.06
     at_most: Share = 0.2
 
-    def __call__(self, results: Results) -> Verdict:
-        found = results.get(self.metric)
-        name = f"refusing({self.metric})"
-        if found is None:
-            return _absent(name, self.metric, results)
+    def judged(self, name: str, found: Comparison) -> Verdict:
         grown = found.after - found.before
         fired = (grown > self.more and min(found.vs_before_ci) > 0) or (
             min(found.after_ci) > self.at_most
@@ -201,11 +193,7 @@ class Displaced(OnMetric):
     """``<source>/chosen_logp_change``."""
     limit: Positive = 0.3
 
-    def __call__(self, results: Results) -> Verdict:
-        found = results.get(self.metric)
-        name = f"displaced({self.metric})"
-        if found is None:
-            return _absent(name, self.metric, results)
+    def judged(self, name: str, found: Comparison) -> Verdict:
         message = (
             f"{self.metric}: the chosen answers' log-probability changed by {found.after:+.3f} a "
             f"token, {-self.limit:+.2f} allowed"
@@ -214,18 +202,21 @@ class Displaced(OnMetric):
         return Verdict(name, fired, found.after, -self.limit, message, about=(self.metric,))
 
 
-def _against(
-    kind: str, metric: str, limit: float, results: Results, sign: int
-) -> Verdict:
-    name = f"{kind}({metric})"
-    found = results.get(metric)
-    if found is None:
-        return _absent(name, metric, results)
+def _against(name: str, metric: str, limit: float, found: Comparison, sign: int) -> Verdict:
     low, high = found.after_ci
     message = (
         f"{metric} is {found.after:.4g} (95% interval {low:.4g} to {high:.4g}), limit {limit:.4g}"
     )
     return Verdict(name, not sign * (found.after - limit) >= 0, found.after, limit, message)
+
+
+def _reference(
+    found: Comparison, against: Literal["base", "before"]
+) -> tuple[float, Interval]:
+    """The value that is compared with, and the interval of the change from it."""
+    if against == "base":
+        return found.base, found.vs_base_ci
+    return found.before, found.vs_before_ci
 
 
 def _signed(found: Comparison, change: float) -> float:
@@ -234,6 +225,5 @@ def _signed(found: Comparison, change: float) -> float:
 
 
 def _absent(name: str, metric: str, results: Results) -> Verdict:
-    """A gate on a metric that was not measured stops: silence would look like success."""
     message = f"{metric} was not measured; measured: {', '.join(sorted(results)) or 'nothing'}"
     return Verdict(name, True, float("nan"), float("nan"), message)
