@@ -265,8 +265,8 @@ def _keep_earlier_attempt(run: Run, step: Step, reason: str) -> None:
     results = [name for name in ("eval.json", "gate.json") if (folder / name).is_file()]
     if not results:
         return  # a response moved them
-    number = 1 + len(list(folder.glob("attempt-*")))
-    kept = folder / f"attempt-{number}"
+    number = run.ledger.next_attempt(step.stage)
+    kept = run.ledger.attempt(step.stage, number)
     kept.mkdir()
     for name in results:
         (folder / name).rename(kept / name)

@@ -109,6 +109,10 @@ class Ledger:
     def fresh_answers(self) -> Path:
         return self.folder / "judge" / "answers.json"
 
+    def next_attempt(self, stage: str) -> int:
+        """The number of the attempt that is under way."""
+        return 1 + len(self.attempts(stage))
+
     def evaluation_cache(self, key: str) -> Path:
         return self.folder / "cache" / "eval" / f"{key}.json"
 

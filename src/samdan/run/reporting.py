@@ -103,7 +103,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "metrics": gate.get("metrics", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
-        "attempts": 1 + len(list(ledger.model(name).parent.glob("attempt-*"))),
+        "attempts": ledger.next_attempt(name),
         **_attempts(ledger, name, gate),
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,

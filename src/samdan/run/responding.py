@@ -20,7 +20,7 @@ from samdan.records import SamdanError, Verdict
 from samdan.responses import Response, Rule, first_with_room
 from samdan.run.accepted import Responded, accepted, hash_of, shown
 from samdan.run.context import Run
-from samdan.run.ledger import Ledger, clean, read_json
+from samdan.run.ledger import clean, read_json
 from samdan.run.verdicts import verdict_row
 from samdan.train import parallel
 from samdan.train.state import checkpoint_at
@@ -95,7 +95,7 @@ def _decide(run: Run, given: AnyStage, fired: RuleFired) -> None:
     changes: dict[str, Any] = {}
     for _, found in answers:
         changes = _merged(changes, found)
-    number = _next_attempt(run.ledger, stage.name)
+    number = run.ledger.next_attempt(stage.name)
     record = Responded(
         stage.name,
         hash_of(given),
@@ -171,7 +171,7 @@ def _settle(run: Run, given: AnyStage) -> None:
     if not before or not run.ledger.gate(given.name).is_file() or _settled(run, given.name):
         return
     attempts = [row.attempt for row in before]
-    now = _next_attempt(run.ledger, given.name)
+    now = run.ledger.next_attempt(given.name)
     failed = {now: _failed(run.ledger.gate(given.name))} | {
         number: _failed(run.ledger.attempt(given.name, number) / "gate.json") for number in attempts
     }
@@ -221,7 +221,3 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
             for label in sorted(labels)
         }
     return both
-
-
-def _next_attempt(ledger: Ledger, stage: str) -> int:
-    return 1 + len(list(ledger.model(stage).parent.glob("attempt-*")))
