@@ -12,13 +12,13 @@ measurements are too few to be resampled; they are replayed only. Prints a Markd
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from samdan.preferences.intervals import exact
 from samdan.records import Metrics
 from samdan.rules import (
     Displacing,
@@ -65,7 +65,7 @@ def main() -> None:
         cells = [f"`{rule.kind}`", f"{len(replayed)} of {len(curves)}"]
         if rule in STEPWISE:
             alarms = sum(fires(rule, history) for history in made)
-            cells += [f"{alarms} of {len(made)}", f"{upper_bound(alarms, len(made)):.1%}"]
+            cells += [f"{alarms} of {len(made)}", f"{exact(alarms, len(made), 0.9)[1]:.1%}"]
         else:
             cells += ["-", "-"]
         print(f"| {' | '.join(cells)} |", *replayed)
@@ -130,23 +130,6 @@ def trend(values: Sequence[float]) -> list[float]:
         max(1e-9, statistics.median(values[max(0, at - half) : at + half + 1]))
         for at in range(len(values))
     ]
-
-
-def upper_bound(alarms: int, tried: int) -> float:
-    """Of a rate: one-sided, exact (Clopper-Pearson), by bisection."""
-    low, high = alarms / tried, 1.0
-    for _ in range(60):
-        rate = (low + high) / 2
-        log = math.log
-        below = sum(
-            math.exp(
-                math.lgamma(tried + 1) - math.lgamma(k + 1) - math.lgamma(tried - k + 1)
-                + k * log(rate) + (tried - k) * log(1 - rate)
-            )
-            for k in range(alarms + 1)
-        )  # fmt: skip
-        low, high = (rate, high) if below > 0.05 else (low, rate)
-    return high
 
 
 if __name__ == "__main__":
