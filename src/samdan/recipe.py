@@ -12,6 +12,7 @@ from samdan.records import RecipeError
 from samdan.removing import Decontaminate
 from samdan.responses import Response
 from samdan.rules import Gate, LossSpike, Monitor, NonFinite, Slow
+from samdan.sources import Anneal, HeldOut, Name, Source
 from samdan.spec import (
     Count,
     NonNegative,
@@ -24,19 +25,7 @@ from samdan.spec import (
     plain,
     set_value,
 )
-from samdan.stages import (
-    Anneal,
-    AnyStage,
-    CptStage,
-    DpoStage,
-    HeldOut,
-    Lora,
-    Name,
-    SftStage,
-    Source,
-    Stage,
-    gates_of,
-)
+from samdan.stages import AnyStage, CptStage, DpoStage, Lora, SftStage, Stage, gates_of
 from samdan.tasks import Probes, Task
 
 __all__ = [

@@ -25,6 +25,7 @@ LAYERS = (
     ("responses",),
     ("preferences",),
     ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
+    ("sources", "growing"),
     ("stages",),
     ("recipe",),
     ("schedule",),
