@@ -25,7 +25,7 @@ VERSION = 2
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
     "gates", "max_responses", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
-    "replay_share", "anneal", "dedup", "shard",
+    "replay_share", "anneal", "dedup", "shard", "compile",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")

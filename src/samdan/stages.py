@@ -93,6 +93,8 @@ class Stage(Spec):
     shard: Literal["auto", "none", "full"] = "auto"
     """Whether several processes split weights, gradients and states (FSDP2) or each keep them all.
     ``auto``: split where they would fill more than half of the memory."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the decoder layers; ``auto``: on a GPU with Triton, where nothing is dropped."""
     dropout: Share = 0.0
     """On what each attention and MLP block adds, drawn from (seed, step, record)."""
     lora: Lora | None = None
@@ -149,6 +151,11 @@ class Stage(Spec):
                 "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw', "
                 "without lora.quantize and without keep_best, whose tasks need a whole model"
             )
+        if self.compile == "always" and self.drops:
+            raise ValueError(
+                "compile: 'always' does not go with dropout, whose places differ from layer to "
+                "layer; set compile to 'auto', or dropout and lora.dropout to 0"
+            )
         for pattern in self.lr_groups:
             try:
                 re.compile(pattern)
@@ -168,6 +175,11 @@ class Stage(Spec):
         """Whether several processes can split its weights and states."""
         plain = self.lora is None or self.lora.quantize == "none"
         return self.optim == "adamw" and plain and self.keep_best is None
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped while it trains."""
+        return self.dropout > 0 or (self.lora is not None and self.lora.dropout > 0)
 
     @property
     def units_per_step(self) -> int:

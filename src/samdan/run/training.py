@@ -108,7 +108,9 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     if model is None:  # the main process's weights are handed on where the model is split
         with torch.device("meta") if split else contextlib.nullcontext():
             model = _model(run, stage, chat, empty=split)
-    scorer = Scorer(model, bf16=chosen["precision"] == "bf16")
+    if not split:
+        model.to(best_device())
+    scorer = Scorer(model, bf16=chosen["precision"] == "bf16", compile_layers=chosen["compile"])
     if stage.dropout:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
     replace_lora_dropout(model, scorer.dropout)
@@ -116,8 +118,6 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if split:
         sharding.shard(scorer, best_device(), scorer.bf16)
-    else:
-        scorer.to(best_device())
     optimizer = make_optimizer(model, stage, run.is_scratch(stage.name))
     progress = Progress(0, 0, "", step_identity, {})
     if found is not None:
