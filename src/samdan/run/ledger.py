@@ -179,6 +179,14 @@ class Ledger:
                 )
         return found
 
+    def begun(self, step: str) -> dict[str, Any] | None:
+        """What a step that began and did not end read, where it was written down."""
+        found: dict[str, Any] | None = None
+        for event in self.events():
+            if event.get("step") == step and event.get("event") in ("step_begin", "step_done"):
+                found = event.get("components") if event["event"] == "step_begin" else None
+        return found
+
     def outputs(self) -> dict[str, str]:
         """The hash of what every finished step made."""
         return {name: entry.output for name, entry in self.done().items()}

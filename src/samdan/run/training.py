@@ -35,6 +35,7 @@ from samdan.run.choices import choose, micro_batch
 from samdan.run.context import Run
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.run.verdicts import verdict_row
+from samdan.run.watchdog import Watchdog
 from samdan.run.watching import Training, best_step, history_of, watched
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
@@ -45,6 +46,7 @@ from samdan.train.state import (
     latest_checkpoint,
     load_checkpoint,
     read_progress,
+    require_room_for_all,
     verify,
 )
 from samdan.train.writer import Writer
@@ -68,15 +70,18 @@ def train(run: Run, step: Step) -> Result:
 def _to_the_end(training: Training, verdicts: dict[str, Verdict]) -> None:
     """All steps, with checkpoints; the state is saved before a signal stops it."""
     run, stage = training.run, training.stage
-    for metrics in watched(training, verdicts):
-        asked_to_stop = parallel.any_rank(bool(run.signals.received))
-        if asked_to_stop or metrics.step % stage.save_steps == 0:
-            training.save()
-        if asked_to_stop:
-            training.saved()
-            run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
-            run.signals.receive_too()
-            run.signals.poll()
+    stacks = run.ledger.model(stage.name).parent / f"hang-{parallel.rank()}.txt"
+    with Watchdog(stacks, f"{stage.name}/train") as watchdog:
+        for metrics in watched(training, verdicts):
+            watchdog.alive()
+            asked_to_stop = parallel.any_rank(bool(run.signals.received))
+            if asked_to_stop or metrics.step % stage.save_steps == 0:
+                training.save()
+            if asked_to_stop:
+                training.saved()
+                run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
+                run.signals.receive_too()
+                run.signals.poll()
 
 
 def _go_to_best(training: Training) -> None:
@@ -119,6 +124,8 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     if split:
         sharding.shard(scorer, best_device(), scorer.bf16)
     optimizer = make_optimizer(model, stage, run.is_scratch(stage.name))
+    if parallel.is_main():
+        _require_room(run, stage, model)
     progress = Progress(0, 0, "", step_identity, {})
     if found is not None:
         progress = replace(load_checkpoint(found, model, optimizer), identity=step_identity)
@@ -137,6 +144,19 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     history = history_of(run, stage, progress.step)
     writer = Writer() if best_device().type == "cuda" else None
     return Training(run, stage, chat, scorer, optimizer, steps, progress, history, writer)
+
+
+def _require_room(run: Run, stage: AnyStage, model: Any) -> None:
+    """Hours of training are not begun whose checkpoints the disk cannot hold."""
+    try:
+        require_room_for_all(
+            run.ledger.checkpoints(stage.name), model, stage.optim, stage.save_total_limit
+        )
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"stages.{stage.name}: its checkpoints do not fit the disk: {error.strerror}. Free "
+            f"some space, choose another --out, or keep fewer (save_total_limit)"
+        ) from None
 
 
 def _checkpoint_of_response(run: Run, stage: AnyStage) -> Path | None:

@@ -206,6 +206,25 @@ def require_room(folder: Path) -> None:
         )
 
 
+def require_room_for_all(folder: Path, model: nn.Module, optim: str, keep: int) -> None:
+    """Raises OSError when the disk cannot hold what a stage will write: ``keep`` checkpoints, the
+    one that is being written, and the model. Bytes are those of fp32, two states a weight.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    states = 2 if optim == "adamw_8bit" else 8  # bytes a weight
+    exported = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = (keep + 1) * trained * (4 + states) + exported
+    held = sum(f.stat().st_size for path in folder.glob("step-*") for f in path.iterdir())
+    home = next(path for path in (folder, *folder.parents) if path.is_dir())
+    free = shutil.disk_usage(home).free
+    if held + free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"{needed / 1e9:.2f} GB needed for {keep} + 1 checkpoints and the model, "
+            f"{(held + free) / 1e9:.2f} GB free",
+        )
+
+
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that training changes; a tied one is listed once."""
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
@@ -282,6 +301,12 @@ def _state(states: pieces.Saved, full: str, own: Mapping[str, nn.Parameter]) -> 
     state = torch.zeros_like(parameter, dtype=value.dtype)
     local_part(state).copy_(value)
     return state
+
+
+def of_others(folder: Path, identity: str) -> int:
+    """How many checkpoints belong to other identities; 0 where this one has some of its own."""
+    own = len(_candidates(folder, identity))
+    return 0 if own else len(list(folder.glob("step-*")))
 
 
 def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:
