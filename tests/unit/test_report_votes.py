@@ -74,7 +74,9 @@ def test_three_models_have_strengths_and_two_have_none(tmp_path: Path) -> None:
     cast(run, 18, 20, over="base")
     _, page = told(run)
     assert "Strength (Bradley-Terry points)" in page
-    assert page.index(" dpo +") < page.index(" sft -")
+    ranked = page[page.index("Strength (Bradley-Terry points)") :]
+    found = re.findall(r"(base|sft|dpo) +([+-−]\d+) ", ranked)
+    assert [name for name, _ in found] == ["dpo", "sft", "base"], ranked[:300]
 
 
 def test_votes_that_cannot_be_told_say_why(tmp_path: Path) -> None:
