@@ -231,7 +231,7 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = (
         "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
-        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+        "checkpoint_damaged", "disk_filling", "attempt_kept", "preempted", "failed",
     )  # fmt: skip
     return [
         {

@@ -21,10 +21,12 @@ from samdan.train.batches import Steps, extend_chain
 from samdan.train.loop import Cursor, Hooks, train_steps
 from samdan.train.objectives import objective_for
 from samdan.train.reference import load_reference
-from samdan.train.state import Progress, require_room, save_checkpoint
+from samdan.train.room import missing, require_room
+from samdan.train.state import Progress, save_checkpoint
 
 KEPT = "keep_best"  # the signed metric of that name, by which the best epoch is found
 HISTORY = 1024  # metrics that monitors can look back on
+LOOK = 5  # steps after which the disk is looked at again
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Training:
     steps: Steps
     progress: Progress
     history: list[Metrics] = field(default_factory=list)  # what rules look at
+    told: set[str] = field(default_factory=set)  # what is said once
 
     def save(self) -> None:
         """A checkpoint of this moment: by the main process, or by all where the model is split."""
@@ -46,7 +49,7 @@ class Training:
             folder = self.run.ledger.checkpoints(self.stage.name)
             try:
                 if parallel.is_main():
-                    require_room(folder)
+                    require_room(folder, self.scorer.model)
                 save_checkpoint(
                     folder,
                     self.scorer.model,
@@ -63,11 +66,29 @@ class Training:
                 ) from None
         parallel.barrier()
 
+    def look_for_room(self) -> None:
+        """Says once that the disk is filling, while somebody can still do something about it.
+
+        Raises EnvironmentFailure before the first step, when nothing is lost yet.
+        """
+        if not parallel.is_main() or "room" in self.told:
+            return
+        folder = self.run.ledger.checkpoints(self.stage.name)
+        if not (found := missing(folder, self.scorer.model)):
+            return
+        self.told.add("room")
+        text = f"{self.stage.name}: no room for the next checkpoint in {folder}: {found}"
+        if not self.progress.step:
+            raise EnvironmentFailure(f"{text}. Free some space, or give another --out.")
+        self.run.ledger.record("disk_filling", stage=self.stage.name, text=text)
+        self.run.say(f"{text}; training goes on until it is due (every {self.stage.save_steps})")
+
 
 def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metrics]:
     """The loop's metrics, logged, judged by the monitors, with held-out text measured when due."""
     run, stage = training.run, training.stage
     total = len(training.steps)
+    training.look_for_room()
     if training.progress.step == 0 and any(rule.needs_start for rule in stage.rules):
         start = _heldout(training)
         run.ledger.record("measured_before", stage=stage.name, values=start)
@@ -98,7 +119,11 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         ends = stage.keep_best is not None and _ends_epoch(training, metrics.step)
         if ends:
             metrics = replace(metrics, values={**metrics.values, **_task_score(training)})
+        # Clocks and held-out measurements are every process's own until here.
+        metrics = replace(metrics, values=parallel.mean_over_ranks(metrics.values))
         _remember(training, metrics)
+        if metrics.step % LOOK == 0:
+            training.look_for_room()
         if ends:
             training.save()
         if parallel.is_main():

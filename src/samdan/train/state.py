@@ -8,7 +8,6 @@ each writes its own rows, and the main process does the rest.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -160,21 +159,6 @@ def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) 
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
-
-
-def require_room(folder: Path) -> None:
-    """Raises OSError before a checkpoint is begun for which the disk has no room.
-
-    As large as the last one is assumed, and a tenth more.
-    """
-    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
-    if not sizes:
-        return
-    needed, free = int(1.1 * max(sizes)), shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free on its disk"
-        )
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
