@@ -236,6 +236,43 @@ def test_rules_see_only_what_all_processes_measured(
     assert all(row.values["tokens_per_second"] > 1000 for row in seen)
 
 
+def test_what_rules_have_seen_survives_a_crash(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Patience is counted in the history: after a crash it is the one of a run without."""
+    path, run = world
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(run, undisturbed)
+    seen: dict[int, list[Metrics]] = {}
+
+    def judge(self: LossSpike, history: Sequence[Metrics]) -> Verdict:
+        seen[history[-1].step] = list(history)
+        return Verdict("loss_spike", False, 0.0, 6.0, "")
+
+    def crash(where: str, step: int) -> None:
+        if (where, step) == ("updated", 7):
+            raise EnvironmentFailure("the machine is gone")
+
+    monkeypatch.setattr(LossSpike, "__call__", judge)
+    execute(load_recipe(path), undisturbed, say=lambda text: None)
+    expected, seen = seen, {}
+    with pytest.raises(EnvironmentFailure, match="the machine is gone"):
+        execute(load_recipe(path), run, say=lambda text: None, injected=crash)
+    assert max(seen) == 6
+    execute(load_recipe(path), run, say=lambda text: None)
+    assert sorted(seen) == list(range(1, 11))
+    for step in (5, 10):  # the checkpoint is of step 4
+        assert [_without_clock(row) for row in seen[step]] == [
+            _without_clock(row) for row in expected[step]
+        ]
+    assert any("heldout/docs/bpb" in row.values for row in seen[10][:4])
+
+
+def _without_clock(row: Metrics) -> tuple[int, dict[str, float]]:
+    values = {name: value for name, value in row.values.items() if name != "tokens_per_second"}
+    return row.step, {name: round(value, 9) for name, value in values.items()}
+
+
 def test_a_filling_disk_is_said_before_it_is_full(
     world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,7 +191,8 @@ def _task_score(training: Training) -> dict[str, float]:
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
+    named = row.keys() - {"step", "tokens"}  # Metrics has them beside the values
+    return {k: float(row[k]) for k in row if k in named and isinstance(row[k], int | float)}
 
 
 def _judge(training: Training, verdicts: dict[str, Verdict]) -> None:
