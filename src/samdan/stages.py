@@ -15,6 +15,7 @@ from samdan.removing import Dedup
 from samdan.rules import (
     Displaced,
     Displacing,
+    Diverging,
     Forgetting,
     Gate,
     Improved,
@@ -246,6 +247,9 @@ class SftStage(Stage):
     save_steps: Count = 2000
     eval_steps: Count = 500
     dedup: Dedup | None = Dedup(near=False)
+    max_template_share: Annotated[float, Field(strict=True, gt=0, le=1)] | None = None
+    """Conversations whose answers open or close alike, in the same form, make up no larger share;
+    the rest are left out. Nothing is where there are too few kinds of answers for it."""
 
     @model_validator(mode="after")
     def _has_no_documents(self) -> SftStage:
@@ -269,7 +273,7 @@ class DpoStage(Stage):
     save_steps: Count = 1000
     eval_steps: Count = 250
     rules: tuple[Monitor, ...] = (
-        NonFinite(), LossSpike(), Unstable(), Displacing(), Slow(),
+        NonFinite(), LossSpike(), Unstable(), Displacing(), Diverging(), Slow(),
     )  # fmt: skip
     dedup: Dedup | None = Dedup(near=False)
     beta: Positive = 0.1

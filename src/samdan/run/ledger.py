@@ -70,6 +70,9 @@ class Ledger:
     def copies(self, stage: str) -> Path:
         return self.folder / stage / "copies"
 
+    def templates(self, stage: str) -> Path:
+        return self.copies(stage) / "templates.json"
+
     def guard(self) -> Path:
         return self.folder / "base" / "protected"
 

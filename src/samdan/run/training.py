@@ -40,13 +40,13 @@ from samdan.run.watching import Training, best_step, history_of, watched
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
 from samdan.train.optim import make_optimizer
+from samdan.train.room import require_room_for_all
 from samdan.train.state import (
     Progress,
     checkpoint_at,
     latest_checkpoint,
     load_checkpoint,
     read_progress,
-    require_room_for_all,
     verify,
 )
 from samdan.train.writer import Writer

@@ -8,7 +8,6 @@ each writes its own rows, and the main process does the rest.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -189,40 +188,6 @@ def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) 
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
-
-
-def require_room(folder: Path) -> None:
-    """Raises OSError before a checkpoint is begun for which the disk has no room.
-
-    As large as the last one is assumed, and a tenth more.
-    """
-    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
-    if not sizes:
-        return
-    needed, free = int(1.1 * max(sizes)), shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free on its disk"
-        )
-
-
-def require_room_for_all(folder: Path, model: nn.Module, optim: str, keep: int) -> None:
-    """Raises OSError when the disk cannot hold what a stage will write: ``keep`` checkpoints, the
-    one that is being written, and the model. Bytes are those of fp32, two states a weight.
-    """
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    states = 2 if optim == "adamw_8bit" else 8  # bytes a weight
-    exported = sum(p.numel() * p.element_size() for p in model.parameters())
-    needed = (keep + 1) * trained * (4 + states) + exported
-    held = sum(f.stat().st_size for path in folder.glob("step-*") for f in path.iterdir())
-    home = next(path for path in (folder, *folder.parents) if path.is_dir())
-    free = shutil.disk_usage(home).free
-    if held + free < needed:
-        raise OSError(
-            errno.ENOSPC,
-            f"{needed / 1e9:.2f} GB needed for {keep} + 1 checkpoints and the model, "
-            f"{(held + free) / 1e9:.2f} GB free",
-        )
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
