@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from samdan.train import parallel, pieces
+from samdan.train.averaging import Averaging
+from samdan.train.blocks import parameter_of
 from samdan.train.optim import load_state_tensors, state_tensors
 from samdan.train.sharding import is_sharded, local_part
 
@@ -32,6 +34,7 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
     "state.json",
     "manifest.json",
 )
+AVERAGE = "average"  # begins the names of an average's tensors, which lie with the optimizer's
 Injected = Callable[[str, int], None]
 
 
@@ -44,6 +47,9 @@ class Progress:
     chain: str  # hash over the samples seen
     identity: str  # of the train step: a checkpoint of another recipe is not this run's
     chosen: dict[str, Any]  # what the program chose by itself: precision, micro-batch size
+    phase: int = 0  # of ``unfreeze``
+    phase_began: int = 0  # steps done before it
+    updates: int = 0  # that the average of the weights has seen
 
 
 def save_checkpoint(
@@ -54,14 +60,20 @@ def save_checkpoint(
     keep: int,
     injected: Injected = lambda where, step: None,
     best: int | None = None,
+    average: Averaging | None = None,
 ) -> Path:
     """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
 
-    The newest that is not behind step ``best`` stays too: a rule may want to go back to it. All
-    processes call it where the model is split, else one. An error of one is raised in all.
+    The newest that is not behind step ``best`` stays too: a rule may want to go back to it; and so
+    does what an ``average`` will be made of. All processes call it where the model is split, else
+    one. An error of one is raised in all.
     """
     parts = parallel.world_size() if is_sharded(model) else 1
     tensors = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
+    needed: frozenset[int] = frozenset()
+    if average is not None:
+        tensors["optimizer"] |= {f"{AVERAGE}.{n}": t for n, t in average.tensors.items()}
+        needed = average.needs
     final = folder / f"step-{progress.step:06d}"
     draft = f".{final.name}.{os.getpid()}.tmp"
     main = parts == 1 or parallel.is_main()
@@ -81,7 +93,7 @@ def save_checkpoint(
         raise
     injected("saved", progress.step)
     if main:
-        _keep_newest(folder, progress, keep, best)
+        _keep_newest(folder, progress, keep, best, needed)
     return final
 
 
@@ -153,10 +165,13 @@ def _complete(
     return {}
 
 
-def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) -> None:
+def _keep_newest(
+    folder: Path, progress: Progress, keep: int, best: int | None, needed: frozenset[int]
+) -> None:
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
     kept += [path for step, path in found if best is not None and step <= best][-1:]
+    kept += [path for step, path in found if step in needed and step <= progress.step]
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
@@ -230,7 +245,12 @@ def read_progress(path: Path) -> Progress:
     return Progress(**json.loads((path / STATE).read_text("utf-8")))
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Averaging | None = None,
+) -> Progress:
     """Puts a verified checkpoint's tensors into model and optimizer, whoever wrote them."""
     saved = pieces.Saved(path, "model")
     own = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -240,13 +260,22 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     with torch.no_grad():
         for name, parameter in own.items():
             local_part(parameter).copy_(saved.like(name, parameter))
-        load_state_tensors(optimizer, {full: _state(states, full, own) for full in states.names})
-    return read_progress(path)
+        found = {full: _state(states, full, own) for full in states.names}
+        averaged = {n.partition(".")[2]: found.pop(n) for n in list(found) if _is_average(n)}
+        load_state_tensors(optimizer, found)
+        progress = read_progress(path)
+        if average is not None:
+            average.load(averaged, progress.updates)
+    return progress
+
+
+def _is_average(name: str) -> bool:
+    return name.startswith(f"{AVERAGE}.")
 
 
 def _state(states: pieces.Saved, full: str, own: Mapping[str, nn.Parameter]) -> Tensor:
     """An optimizer's tensor, split as the parameter that it belongs to."""
-    parameter = own[full.partition(".")[2]]
+    parameter = own[parameter_of(full.partition(".")[2])]
     value = states.like(full, parameter)
     if not isinstance(parameter, DTensor) or value.ndim != parameter.ndim:
         return value
