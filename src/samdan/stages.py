@@ -59,7 +59,7 @@ class Stage(Spec):
     new_layers_lr: NonNegative | None = None
     """Rate of the layers that growing has added."""
     freeze: tuple[str, ...] = ()
-    """Regular expressions on parameter names: these do not learn. One without effect is an error."""
+    """Regular expressions on parameter names: these do not learn. One of no effect is an error."""
     train_only: tuple[str, ...] = ()
     """Regular expressions on parameter names: nothing else learns."""
     average: Average | None = None
@@ -209,7 +209,7 @@ class CptStage(Stage):
     @model_validator(mode="after")
     def _unfreezes_weights(self) -> CptStage:
         if self.unfreeze is not None and self.lora is not None:
-            raise ValueError("'unfreeze' trains the weights themselves, 'lora' adapters; choose one")
+            raise ValueError("'unfreeze' trains the weights, 'lora' adapters: choose one")
         if self.unfreeze is not None and self.optim == "adamw_8bit":
             raise ValueError(
                 "unfreeze: rows that do not learn share 8-bit blocks with rows that do; use optim "

@@ -180,6 +180,9 @@ class Growth:
     new_layers: frozenset[int] = field(default_factory=frozenset)
 
 
+NOT_GROWN = Growth()
+
+
 def learns(name: str, freeze: Sequence[str], train_only: Sequence[str]) -> bool:
     """Whether the patterns of a stage let the parameter of that name learn."""
     if train_only and not any(re.search(pattern, name) for pattern in train_only):

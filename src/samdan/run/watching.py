@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,8 +25,9 @@ from samdan.train.batches import Steps, extend_chain
 from samdan.train.loop import Cursor, Hooks, Learning, train_steps
 from samdan.train.objectives import objective_for
 from samdan.train.reference import load_reference
-from samdan.train.state import Progress, require_room, save_checkpoint
+from samdan.train.state import Beside, Progress, require_room, save_checkpoint
 from samdan.train.unfreezing import Unfreezing
+from samdan.train.writer import Writer
 from samdan.unfreezing import Place, last_step, place_at, rewarming
 
 KEPT = "keep_best"  # the signed metric of that name, by which the best epoch is found
@@ -44,14 +46,16 @@ class Training:
     steps: Steps
     progress: Progress
     history: list[Metrics] = field(default_factory=list)  # what rules look at
+    writer: Writer | None = None  # writes checkpoints beside the training
     unfreezing: Unfreezing | None = None
     average: Averaging | None = None
 
     def save(self) -> None:
         """A checkpoint of this moment: by the main process, or by all where the model is split."""
+        self.saved()
         if parallel.is_main() or self.progress.chosen["shard"] == "full":
             folder = self.run.ledger.checkpoints(self.stage.name)
-            try:
+            with self._told():
                 if parallel.is_main():
                     require_room(folder)
                 save_checkpoint(
@@ -61,15 +65,26 @@ class Training:
                     self.progress,
                     self.stage.save_total_limit,
                     self.run.injected,
-                    best_step(self.history),
-                    self.average,
+                    Beside(best_step(self.history), self.average),
+                    self.writer,
                 )
-            except OSError as error:
-                raise EnvironmentFailure(
-                    f"a checkpoint could not be written at step {self.progress.step} "
-                    f"({error.strerror}); the last good one is kept. Free some space and run again."
-                ) from None
         parallel.barrier()
+
+    def saved(self) -> None:
+        """Returns when no checkpoint is being written any more."""
+        if self.writer is not None:
+            with self._told():
+                self.writer.wait()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"a checkpoint could not be written at step {self.progress.step} "
+                f"({error.strerror}); the last good one is kept. Free some space and run again."
+            ) from None
 
 
 def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metrics]:
@@ -244,6 +259,22 @@ def _judge(training: Training, verdicts: dict[str, Verdict]) -> None:
             raise RuleFired(stage.name, [(rule, verdict)], TrainError(text))
         if parallel.is_main():
             run.say(f"{text}; training goes on")
+
+
+def measured_now(training: Training) -> dict[str, float]:
+    """The stage's held-out records under the weights as they are; of pairs the accuracy."""
+    if training.stage.kind != "dpo":
+        values = _heldout(training)
+        return {name: value for name, value in values.items() if name.startswith("heldout/")}
+    subject = Subject(training.scorer, training.chat, max_length=training.stage.max_length)
+    values = {}
+    for source in training.stage.data:
+        folder = training.run.ledger.source(training.stage.name, source.label) / "heldout"
+        most = training.stage.heldout.max_records
+        scored = score_heldout(source.label, folder, "dpo", most, subject)
+        values |= {f"heldout/{result.name}": result.value for result in scored.results}
+    sharding.reshard(training.scorer)
+    return values
 
 
 def _heldout(training: Training) -> dict[str, float]:

@@ -62,8 +62,8 @@ def freeze_parameters(model: nn.Module, stage: Stage) -> None:
                 tied = getattr(getattr(model, "config", None), "tie_word_embeddings", False)
                 hint = " (the head is tied to the embeddings, and goes by their name)" * bool(tied)
                 raise RecipeError(
-                    f"stages.{stage.name}.{key}: '{pattern}' matches no parameter that would learn; "
-                    f"names look like '{next(iter(trained))}'{hint}"
+                    f"stages.{stage.name}.{key}: '{pattern}' matches no parameter that would "
+                    f"learn; names look like '{next(iter(trained))}'{hint}"
                 )
     for name, parameter in trained.items():
         parameter.requires_grad_(learns(name, stage.freeze, stage.train_only))

@@ -14,7 +14,7 @@ from samdan.recipe import CptStage, Stage
 from samdan.records import EnvironmentFailure, RecipeError
 from samdan.train import blocks
 from samdan.train.blocks import Block, blocks_of, state_tensors
-from samdan.unfreezing import Growth
+from samdan.unfreezing import NOT_GROWN, Growth
 
 __all__ = [
     "OffloadedAdamW", "load_state_tensors", "make_optimizer", "parameter_groups", "set_rates",
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def parameter_groups(
-    model: nn.Module, stage: Stage, from_scratch: bool, growth: Growth = Growth()
+    model: nn.Module, stage: Stage, from_scratch: bool, growth: Growth = NOT_GROWN
 ) -> list[dict[str, Any]]:
     """AdamW groups by rate and decay. The default tenth for embeddings and head is CPT's only.
 
@@ -112,7 +112,7 @@ def _is_fast_in_lora_plus(block: Block) -> bool:
 
 
 def make_optimizer(
-    model: nn.Module, stage: Stage, from_scratch: bool, growth: Growth = Growth()
+    model: nn.Module, stage: Stage, from_scratch: bool, growth: Growth = NOT_GROWN
 ) -> torch.optim.Optimizer:
     groups = parameter_groups(model, stage, from_scratch, growth)
     options: dict[str, Any] = {
@@ -123,8 +123,8 @@ def make_optimizer(
     if stage.optim == "adamw_8bit":
         if any(block.rows for group in groups for block in group["blocks"]):
             raise RecipeError(
-                f"stages.{stage.name}.optim: 'adamw_8bit' keeps states in blocks over rows, and new "
-                f"rows learn at a rate of their own; use 'adamw' or 'adamw_offload', or set "
+                f"stages.{stage.name}.optim: 'adamw_8bit' keeps states in blocks over rows, and "
+                f"new rows learn at a rate of their own; use 'adamw' or 'adamw_offload', or set "
                 f"new_rows_lr, embedding_lr and lm_head_lr to one value"
             )
         try:

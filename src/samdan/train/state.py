@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from samdan.train.averaging import Averaging
 from samdan.train.blocks import parameter_of
 from samdan.train.optim import load_state_tensors, state_tensors
 from samdan.train.sharding import is_sharded, local_part
+from samdan.train.writer import Kinds, Writer, held_in_host
 
 MODEL, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
@@ -52,6 +54,29 @@ class Progress:
     updates: int = 0  # that the average of the weights has seen
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What else a checkpoint holds, and which older ones stay beside the newest.
+
+    The newest that is not behind step ``best``: a rule may want to go back to it. Those that an
+    ``average`` will be made of; of a moving average the tensors are in the checkpoint.
+    """
+
+    best: int | None = None
+    average: Averaging | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        found = self.average.tensors if self.average is not None else {}
+        return {f"{AVERAGE}.{name}": tensor for name, tensor in found.items()}
+
+    def keeps(self, found: Sequence[tuple[int, Path]], last: int) -> list[Path]:
+        """Of checkpoints by step, those up to ``last`` that stay whatever their age."""
+        before = [path for step, path in found if self.best is not None and step <= self.best]
+        needed = self.average.needs if self.average is not None else frozenset()
+        return before[-1:] + [path for step, path in found if step in needed and step <= last]
+
+
 def save_checkpoint(
     folder: Path,
     model: nn.Module,
@@ -59,22 +84,44 @@ def save_checkpoint(
     progress: Progress,
     keep: int,
     injected: Injected = lambda where, step: None,
-    best: int | None = None,
-    average: Averaging | None = None,
+    beside: Beside = Beside(),
+    writer: Writer | None = None,
 ) -> Path:
-    """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
+    """Writes ``folder/step-000123``, removes all but the newest ``keep`` and what ``beside`` keeps.
 
-    The newest that is not behind step ``best`` stays too: a rule may want to go back to it; and so
-    does what an ``average`` will be made of. All processes call it where the model is split, else
-    one. An error of one is raised in all.
+    All processes call it where the model is split, else one. An error of one is raised in all. With
+    a ``writer``, a model that is not split is copied to the host and written there while training
+    goes on; what goes wrong is raised by the writer.
     """
     parts = parallel.world_size() if is_sharded(model) else 1
-    tensors = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
-    needed: frozenset[int] = frozenset()
-    if average is not None:
-        tensors["optimizer"] |= {f"{AVERAGE}.{n}": t for n, t in average.tensors.items()}
-        needed = average.needs
+    states = state_tensors(optimizer) | beside.tensors
+    tensors: Kinds = {"model": trained_tensors(model), "optimizer": states}
     final = folder / f"step-{progress.step:06d}"
+    write = partial(
+        _write, final, parts=parts, progress=progress, keep=keep, injected=injected, beside=beside
+    )
+    if writer is not None and parts == 1:
+        writer.wait()
+        held = held_in_host(tensors)
+        if held is not None:
+            writer.begin(partial(write, held))
+            return final
+    write(tensors)
+    return final
+
+
+def _write(
+    final: Path,
+    tensors: Kinds,
+    *,
+    parts: int,
+    progress: Progress,
+    keep: int,
+    injected: Injected,
+    beside: Beside,
+) -> None:
+    """The folder, complete, and then what it makes superfluous gone."""
+    folder = final.parent
     draft = f".{final.name}.{os.getpid()}.tmp"
     main = parts == 1 or parallel.is_main()
     staging = folder / (parallel.share(draft)[0] if parts > 1 else draft)
@@ -93,8 +140,7 @@ def save_checkpoint(
         raise
     injected("saved", progress.step)
     if main:
-        _keep_newest(folder, progress, keep, best, needed)
-    return final
+        _keep_newest(folder, progress, keep, beside)
 
 
 def _together(parts: int, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -124,7 +170,7 @@ def _stage(folder: Path, staging: Path) -> dict[str, Any]:
 
 def _write_tensors(
     staging: Path,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: Kinds,
     parts: int,
     step: int,
     injected: Injected,
@@ -141,7 +187,7 @@ def _write_tensors(
 def _complete(
     staging: Path,
     final: Path,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: Kinds,
     files: Mapping[str, Any],
     progress: Progress,
     injected: Injected,
@@ -165,13 +211,10 @@ def _complete(
     return {}
 
 
-def _keep_newest(
-    folder: Path, progress: Progress, keep: int, best: int | None, needed: frozenset[int]
-) -> None:
+def _keep_newest(folder: Path, progress: Progress, keep: int, beside: Beside) -> None:
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
-    kept += [path for step, path in found if best is not None and step <= best][-1:]
-    kept += [path for step, path in found if step in needed and step <= progress.step]
+    kept += beside.keeps(found, progress.step)
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
@@ -217,6 +260,12 @@ def checkpoint_at(folder: Path, last: int) -> Path | None:
     found = [(manifest["step"], path) for path in folder.glob("step-*")
              if (manifest := _manifest(path)) and manifest["step"] <= last]  # fmt: skip
     return next((path for _, path in sorted(found, reverse=True) if verify(path) is None), None)
+
+
+def verified(folder: Path, identity: str, steps: Collection[int]) -> dict[int, Path]:
+    """The checkpoints of a train step after ``steps``, of those that verify."""
+    found = _candidates(folder, identity)
+    return {step: path for step, path in found if step in steps and verify(path) is None}
 
 
 def verify(path: Path) -> str | None:

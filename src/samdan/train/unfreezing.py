@@ -22,9 +22,7 @@ class Unfreezing:
     phase trains counts as trained, so that checkpoints and exports hold all of them.
     """
 
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, stage: CptStage
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, stage: CptStage) -> None:
         self._phases = stage.unfreeze or ()
         self._blocks: list[Block] = [
             block for group in optimizer.param_groups for block in group["blocks"]
