@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from samdan.averaging import Ema
-from samdan.plan import parent_stage
+from samdan.lm import growth
 from samdan.recipe import AnyStage, CptStage
 from samdan.records import DataError
 from samdan.run.context import Run
@@ -21,27 +21,25 @@ from samdan.train.state import verified
 from samdan.train.unfreezing import Unfreezing, freeze_for_phases
 from samdan.unfreezing import NOT_GROWN, Growth
 
-GROWTH = "growth.json"
-
 
 def growth_of(run: Run, stage: AnyStage) -> Growth:
-    """What growing has added to the model that a stage starts from; nothing where no file says."""
+    """What growing has added to the base of a stage's model, whether in this run or before it."""
     if run.is_scratch(stage.name):
         return NOT_GROWN
-    folder, _ = run.model_location(parent_stage(run.recipe, stage.name))
-    file = Path(folder) / GROWTH
-    if not file.is_file():
+    folder, _ = run.model_location(run.parent(stage.name))
+    found = growth.read(Path(folder))
+    if found is None and run.recipe.grow is not None:  # an earlier stage has been trained since
+        found = growth.read(run.ledger.model("base"))
+    if found is None:
         return NOT_GROWN
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        ids = found.get("new_ids")
-        rows = (int(ids[0]), int(ids[1])) if ids and ids[0] < ids[1] else None
-        return Growth(rows, frozenset(int(index) for index in found.get("new_layers") or ()))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    ids = sorted(found.new_ids)
+    rows = (ids[0], ids[-1] + 1) if ids else None
+    if rows is not None and rows[1] - rows[0] != len(ids):
         raise DataError(
-            f"{file}: expected 'new_ids' (first, and the one behind the last) and 'new_layers' (a "
-            f"list of indices), as growing writes them"
-        ) from None
+            f"{folder}/{growth.FILE}: the ids in 'new_ids' do not follow one another; rows that "
+            f"learn apart from the others have to"
+        )
+    return Growth(rows, frozenset(found.new_layers))
 
 
 def freeze(run: Run, stage: AnyStage, model: nn.Module) -> None:
