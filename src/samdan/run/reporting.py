@@ -21,7 +21,8 @@ from samdan.schedule import warmup_length
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
-    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight",
+    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout",
+    "beta", "loss_type", "nll_weight",
 )  # fmt: skip
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 
