@@ -100,7 +100,7 @@ def grow_base(run: Run, step: Step) -> Result:
     made = Growth(old_rows=_rows(source), sources={n: run.ledger.outputs()[n] for n in step.reads})
     if grow.vocab is not None:
         new = new_tokens_of(run)
-        methods = {"input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input}
+        methods: dict[str, str] = {"input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input}
         before, after, used = extend_rows(
             source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed
         )
