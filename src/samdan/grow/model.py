@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def extend_rows(
     source: Path,
     target: Path,
     new: NewTokens,
-    methods: dict[str, str],
+    methods: Mapping[str, str],
     multiple: int,
     seed: int,
     similar: tuple[Similar, ...] = (),

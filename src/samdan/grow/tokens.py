@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
@@ -29,6 +29,8 @@ class Pieces:
     bytes_of: Mapping[int, bytes]  # of every ordinary token; added tokens are in none of the two
     first_new: int
     """The lowest id behind all that are used, special tokens included."""
+    fallback: Mapping[bytes, int] = field(default_factory=dict)
+    """In SentencePiece, the tokens of single bytes that spell characters it does not have."""
 
     def text_of(self, token: bytes) -> str:
         """How the tokenizer spells a token of these bytes (whole characters in SentencePiece)."""
@@ -53,10 +55,14 @@ def pieces_of(tokenizer: Any, name: str = "base.tokenizer") -> Pieces:
     model = state["model"]
     kind = _kind(state, name)
     added = {token["id"] for token in state["added_tokens"]}
-    ids = {text: number for text, number in model["vocab"].items() if number not in added}
+    kinds = {text: number for text, number in model["vocab"].items() if number not in added}
+    # A byte that stands in for a missing character is merged with nothing: the way back from a
+    # merged one is not known to the decoder.
+    ids = {t: n for t, n in kinds.items() if kind != "sentencepiece" or not _is_byte(t)}
     bytes_of = {number: _bytes(text, kind) for text, number in ids.items()}
     first_new = 1 + max([*model["vocab"].values(), *added, len(tokenizer) - 1])
-    return Pieces(kind, ids, bytes_of, first_new)
+    fallback = {_bytes(t, kind): n for t, n in kinds.items() if t not in ids}
+    return Pieces(kind, ids, bytes_of, first_new, fallback)
 
 
 def _kind(state: Mapping[str, Any], name: str) -> Literal["byte_level", "sentencepiece"]:
@@ -88,9 +94,13 @@ def _bytes(text: str, kind: str) -> bytes:
             return bytes(_CHAR_TO_BYTE[char] for char in text)
         except KeyError:
             return text.encode()  # a token that no bytes lead to
-    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+    if _is_byte(text):
         return bytes([int(text[3:5], 16)])
     return text.replace(SPACE, " ").encode()
+
+
+def _is_byte(text: str) -> bool:
+    return len(text) == 6 and text.startswith("<0x") and text.endswith(">")
 
 
 def _byte_alphabet() -> dict[int, str]:

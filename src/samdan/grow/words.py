@@ -46,16 +46,15 @@ def count_words(
     mergeable[list(pieces.bytes_of)] = True
     if pieces.kind == "sentencepiece":
         begins[[i for i, token in pieces.bytes_of.items() if token.startswith(b" ")]] = True
-    keys = np.random.default_rng(0).integers(1, 2**63, pieces.first_new, np.uint64) | np.uint64(1)
     found: dict[int, Words] = {}
     chars = 0
     for number, batch in enumerate(_batched(texts)):
         poll()
         chars += sum(map(len, batch))
-        found[number] = _distinct(*_cut(batch, encoder, begins, mergeable), keys)
+        found[number] = distinct(*_cut(batch, encoder, begins, mergeable))
         if number % 8 == 7:
-            found = {number: _joined(list(found.values()), keys)}
-    joined = _joined(list(found.values()), keys)
+            found = {number: _joined(list(found.values()))}
+    joined = _joined(list(found.values()))
     return Words(joined.ids, joined.starts, joined.counts, chars)
 
 
@@ -105,21 +104,27 @@ def _cut(
     )
 
 
-def _distinct(ids: Int, starts: Int, keys: NDArray[np.uint64], counts: Int | None = None) -> Words:
-    """Equal words as one. The hash depends on ids and their order; longer words only."""
+def distinct(ids: Int, starts: Int, counts: Int | None = None) -> Words:
+    """Equal words as one; words of one token are left out, nothing can be merged in them."""
     lengths = np.diff(starts)
     counts = np.ones(len(lengths), np.int64) if counts is None else counts
     place = np.arange(len(ids)) - np.repeat(starts[:-1], lengths)
     with np.errstate(over="ignore"):
-        mixed = keys[ids] * (2 * place.astype(np.uint64) + np.uint64(3))
-        mixed ^= mixed >> np.uint64(29)
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed = _mixed(_mixed(ids.astype(np.uint64)) + place.astype(np.uint64))
         hashes = np.add.reduceat(mixed, starts[:-1]) if len(lengths) else mixed[:0]
     keep = np.flatnonzero(lengths > 1)
     _, first, inverse = np.unique(hashes[keep], return_index=True, return_inverse=True)
     total = np.bincount(inverse, counts[keep], len(first)).astype(np.int64)
     chosen = keep[first]
     return Words(*_taken(ids, starts, chosen), total, 0)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser: every bit of the input moves half of the output's."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return values ^ values >> np.uint64(31)
 
 
 def _taken(ids: Int, starts: Int, chosen: Int) -> tuple[Int, Int]:
@@ -129,9 +134,9 @@ def _taken(ids: Int, starts: Int, chosen: Int) -> tuple[Int, Int]:
     return ids[begin + np.arange(len(begin))], np.concatenate([[0], ends])
 
 
-def _joined(parts: list[Words], keys: NDArray[np.uint64]) -> Words:
+def _joined(parts: list[Words]) -> Words:
     ids = np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)])
     offsets = np.cumsum([0, *(len(part.ids) for part in parts)])
     starts = [part.starts[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]
     counts = np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)])
-    return _distinct(ids, np.concatenate([*starts, [len(ids)]]).astype(np.int64), keys, counts)
+    return distinct(ids, np.concatenate([*starts, [len(ids)]]).astype(np.int64), counts)

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from samdan.growing.scripts import Script
-from samdan.sources import Name
 from samdan.spec import Count, Spec
 
 Initialiser = Literal["mean", "weighted_mean", "first", "similar", "normal"]
@@ -23,7 +22,7 @@ class Vocab(Spec):
     """New tokens at most."""
     min_count: Annotated[int, Field(strict=True, ge=2)] = 50
     """A merge that occurs less often in the text is not learned: its rows would hardly train."""
-    sources: tuple[Name, ...] = ()
+    sources: tuple[str, ...] = ()
     """Sources of the CPT stages whose text is counted; default: all. Held-out records are not."""
     scripts: tuple[Script, ...] = ("hangul",)
     """A new token's letters are of these scripts; an empty list allows any text."""

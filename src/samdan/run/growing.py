@@ -15,16 +15,14 @@ from typing import Any
 
 from samdan.data.protect import Cleaned, is_held
 from samdan.data.store import texts_of
-from samdan.grow.merges import learn
 from samdan.grow.model import extend_rows
 from samdan.grow.rows import NewTokens
-from samdan.grow.tokens import extended, pieces_of
-from samdan.grow.words import count_words
+from samdan.grow.vocabulary import grow_vocabulary
 from samdan.lm import growth
 from samdan.lm.files import write_json
 from samdan.lm.growth import Growth, OldPieces
 from samdan.lm.model import local_folder, weights_hash
-from samdan.lm.tokenizer import load_tokenizer, text_encoder, tokenizer_hash
+from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash
 from samdan.plan import Step, vocabulary_sources
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
@@ -36,19 +34,17 @@ def learn_vocabulary(run: Run, step: Step) -> Result:
     spec = run.recipe.grow and run.recipe.grow.vocab
     assert spec, "planned only where the recipe asks for it"
     tokenizer = load_tokenizer(str(run.ledger.tokenizer()))
-    pieces = pieces_of(tokenizer)
-    words = count_words(_texts(run), text_encoder(tokenizer), pieces, run.signals.poll)
-    found = learn(words, pieces, spec.merges, spec.min_count, spec.scripts, run.signals.poll)
+    made = grow_vocabulary(tokenizer, lambda: _texts(run), spec, run.signals.poll)
+    found = made.learned
     if not found.new:
         raise DataError(
             f"base.grow.vocab: no pair of tokens with letters of {', '.join(spec.scripts)} occurs "
-            f"{spec.min_count} times in {words.chars:,} characters; lower min_count, give more "
+            f"{spec.min_count} times in {made.chars:,} characters; lower min_count, give more "
             f"text, or leave 'vocab' out"
         )
-    grown = extended(tokenizer, pieces, found.new, found.merges)
     folder = run.ledger.vocabulary()
     fresh(folder)
-    grown.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
     write_json(
         folder / "learned.json",
         {
@@ -57,7 +53,7 @@ def learn_vocabulary(run: Run, step: Step) -> Result:
                     "id": number,
                     "text": token.decode(errors="replace"),
                     "pieces": list(found.pieces[number]),
-                    "bytes": [len(pieces.bytes_of[piece]) for piece in found.pieces[number]],
+                    "bytes": [made.sizes[piece] for piece in found.pieces[number]],
                 }
                 for number, token in found.new.items()
             ],
@@ -67,11 +63,11 @@ def learn_vocabulary(run: Run, step: Step) -> Result:
     facts = {
         "new_tokens": len(found.new),
         "merges": len(found.merges),
-        "rarest": min(merge.count for merge in found.merges),
-        "characters": words.chars,
-        "vocabulary": len(grown),
+        "rarest": min((merge.count for merge in found.merges), default=0),
+        "characters": made.chars,
+        "vocabulary": len(made.tokenizer),
     }
-    return Result(tokenizer_hash(grown), facts)
+    return Result(tokenizer_hash(made.tokenizer), facts)
 
 
 def _texts(run: Run) -> Iterator[str]:
@@ -100,7 +96,9 @@ def grow_base(run: Run, step: Step) -> Result:
     made = Growth(old_rows=_rows(source), sources={n: run.ledger.outputs()[n] for n in step.reads})
     if grow.vocab is not None:
         new = new_tokens_of(run)
-        methods = {"input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input}
+        methods: dict[str, str] = {
+            "input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input
+        }  # fmt: skip
         before, after, used = extend_rows(
             source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed
         )
