@@ -60,6 +60,20 @@ def empty_model(path: str, revision: str | None = None) -> Any:
     )
 
 
+def local_folder(path: str, revision: str | None = None) -> Path:
+    """Where a model's files lie on this machine; one that the Hub has is downloaded."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(path, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"base.path: cannot read '{path}': {_first_line(error)}") from None
+
+
 def _quantization(bits: str) -> Any:
     try:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
@@ -128,6 +142,8 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
         r=spec.r,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
         target_modules=target if isinstance(target, str) else list(target),
         trainable_token_indices=list(new_tokens) or None,
         task_type="CAUSAL_LM",

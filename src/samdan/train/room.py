@@ -39,15 +39,15 @@ def require_room(folder: Path, model: Any) -> None:
         raise OSError(errno.ENOSPC, found)
 
 
-def require_room_for_all(folder: Path, model: Any, optim: str, keep: int) -> None:
+def require_room_for_all(folder: Path, model: Any, per_weight: int, keep: int) -> None:
     """Raises OSError when the disk cannot hold what a stage will write.
 
-    That is ``keep`` checkpoints, the one that is being written, and the model.
+    That is ``keep`` checkpoints, the one that is being written, and the model. ``per_weight``:
+    bytes that a checkpoint holds of a trained parameter.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     exported = sum(p.numel() * p.element_size() for p in model.parameters())
-    one = STATE_BYTES if optim != "adamw_8bit" else 6  # its two states are bytes
-    most = (keep + 1) * one * trained + exported
+    most = (keep + 1) * per_weight * trained + exported
     held = sum(f.stat().st_size for path in folder.glob("step-*") for f in path.iterdir())
     free = held + shutil.disk_usage(_existing(folder)).free
     if free < most:
