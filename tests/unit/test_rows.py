@@ -43,7 +43,7 @@ def test_each_initialiser_is_what_it_says() -> None:
     )
     many = NewTokens(tuple(range(400, 1400)), ((5,),) * 1000, ((1,),) * 1000, 400)
     drawn = initial_rows("normal", old, many, 1)
-    assert torch.allclose(drawn.mean(0), old[:400].mean(0), atol=0.15)  # the padding is not looked at
+    assert torch.allclose(drawn.mean(0), old[:400].mean(0), atol=0.15)
     assert torch.allclose(drawn.std(0), old[:400].std(0), rtol=0.1)
     assert torch.equal(drawn, initial_rows("normal", old, many, 1))
     assert not torch.equal(drawn, initial_rows("normal", old, many, 2))
@@ -52,7 +52,9 @@ def test_each_initialiser_is_what_it_says() -> None:
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("padding", [0, 2, 100])
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
-def test_rows_land_where_the_ids_say(tmp_path: Path, tied: bool, padding: int, sharded: bool) -> None:
+def test_rows_land_where_the_ids_say(
+    tmp_path: Path, tied: bool, padding: int, sharded: bool
+) -> None:
     from transformers import AutoModelForCausalLM
 
     tokens = 400
@@ -123,7 +125,7 @@ def test_growth_is_read_as_it_was_written(tmp_path: Path) -> None:
         growth.read(tmp_path)
 
 
-# --- tokens that are used alike ---------------------------------------------------------------------
+# --- tokens that are used alike -------------------------------------------------------------------
 
 
 def test_sparsemax_is_the_nearest_point_of_the_simplex() -> None:
@@ -131,7 +133,8 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex() -> None:
     for _ in range(50):
         scores = np.sort(rng.normal(size=6))[::-1].astype(np.float32)
         found = sparsemax(scores)
-        assert found.min() >= 0 and found.sum() == pytest.approx(1, abs=1e-5)
+        assert found.min() >= 0
+        assert found.sum() == pytest.approx(1, abs=1e-5)
         for _ in range(20):
             other = rng.dirichlet(np.ones(6))
             assert ((found - scores) ** 2).sum() <= ((other - scores) ** 2).sum() + 1e-5
@@ -139,7 +142,7 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex() -> None:
 
 
 def test_a_new_token_begins_like_the_old_one_that_stands_in_the_same_places() -> None:
-    """고양이 and 개 are said to do the same things; 책상 is not."""
+    """고양이 is said to do what a fox does."""
     from samdan.grow.vocabulary import grow_vocabulary
     from samdan.growing import Vocab
 
@@ -148,17 +151,16 @@ def test_a_new_token_begins_like_the_old_one_that_stands_in_the_same_places() ->
     others = [f"return {n} def f(x): 12 책상" for n in range(6)]
     texts = (animals + others) * 30
     made = grow_vocabulary(tiny.tokenizer(), lambda: texts, Vocab(min_count=30))
-    numbers = {token.decode().strip(): n for n, token in made.learned.new.items() if token[:1] >= b"\xea"
-               and not token.decode(errors="replace").endswith("\ufffd")}  # fmt: skip
-    cat = max(numbers, key=len) if "고양이" not in numbers else "고양이"
+    numbers = {t.decode(errors="replace").strip(): n for n, t in made.learned.new.items()}
     new = NewTokens(
         tuple(made.learned.new), tuple(made.learned.pieces[n] for n in made.learned.new),
         ((1,),) * len(made.learned.new), min(made.learned.new),
     )  # fmt: skip
     found = similar_tokens(texts, text_encoder(made.tokenizer), new, 0)
-    alike = found[new.ids.index(numbers[cat])]
+    alike = found[new.ids.index(numbers["고양이"])]
     assert sum(alike.weights) == pytest.approx(1, abs=1e-4)
-    assert set(alike.ids) != set(new.pieces[new.ids.index(numbers[cat])])
+    (fox,) = text_encoder(tiny.tokenizer()).encode("fox", add_special_tokens=False).ids[-1:]
+    assert fox in alike.ids
     assert all(n < 403 for one in found for n in one.ids)
 
 

@@ -48,7 +48,8 @@ def message(number: int, data: bytes | int) -> bytes:
 
 def write_sentencepiece(path: Path, kind: int = 2) -> Path:
     """A small model of Mistral's kind: byte fallback, a space in front, merges by score."""
-    words = ["계", "약", "계약", "▁", "▁계", "▁계약", "은", "을", "t", "h", "e", "th", "the", "▁the", "▁▁"]
+    words = ["계", "약", "계약", "▁", "▁계", "▁계약", "은", "을"]
+    words += ["t", "h", "e", "th", "the", "▁the", "▁▁"]
     chars = sorted({char for text in CORPUS for char in text if char != " "} - set("손배상"))
     letters = [chr(code) for code in range(97, 123)]
     pieces = [("<unk>", 2), ("<s>", 3), ("</s>", 3)]
@@ -69,9 +70,8 @@ def metaspace() -> Any:
 
     backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )  # fmt: skip
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(
         vocab_size=420, special_tokens=special, show_progress=False, limit_alphabet=100
@@ -152,7 +152,9 @@ def test_special_tokens_and_english_are_what_they_were(kind: str, grown: Any) ->
     assert max(made.learned.new) == len(made.tokenizer) - 1
     english = "The quick brown fox jumps over the lazy dog.\n\n  12 the"
     assert made.tokenizer(english).input_ids == old(english).input_ids
-    assert made.tokenizer(CORPUS[0]).input_ids[:1] == old(CORPUS[0]).input_ids[:1]
+    begins = [old.bos_token_id] if kind == "sentencepiece" else []
+    whole = made.tokenizer(CORPUS[0]).input_ids
+    assert whole == begins + ids_of(made.tokenizer, CORPUS[0])
 
 
 @every_kind
@@ -185,7 +187,8 @@ def test_sentencepiece_learns_missing_characters_first(grown: Any) -> None:
 def test_sentencepiece_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no BPE"):
         read_sentencepiece(write_sentencepiece(tmp_path / "tokenizer.model", kind=1))
-    for content in (b"", b"hello, world", write_sentencepiece(tmp_path / "whole").read_bytes()[:-3]):
+    whole = write_sentencepiece(tmp_path / "whole").read_bytes()
+    for content in (b"", b"hello, world", whole[:-3]):
         (tmp_path / "broken").write_bytes(content)
         with pytest.raises(DataError, match="SentencePiece"):
             read_sentencepiece(tmp_path / "broken")
@@ -194,8 +197,9 @@ def test_sentencepiece_files_that_are_none_of_ours_are_refused(tmp_path: Path) -
 def test_a_folder_with_a_bare_sentencepiece_model_is_a_tokenizer(tmp_path: Path) -> None:
     write_sentencepiece(tmp_path / "tokenizer.model")
     tokenizer = load_tokenizer(str(tmp_path))
-    assert tokenizer("the 계약은").input_ids[0] == tokenizer.bos_token_id
-    assert tokenizer.decode(tokenizer("the 계약은").input_ids, skip_special_tokens=True) == "the 계약은"
+    ids = tokenizer("the 계약은").input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "the 계약은"
     assert ChatFormat(tokenizer).document_start == tokenizer.bos_token_id
 
 
@@ -295,7 +299,7 @@ def test_the_merges_are_those_of_the_textbook(
     rows: list[tuple[list[int], int]], most: int, least: int
 ) -> None:
     found = learn(words_of(rows), PIECES, most, least, ("hangul",))
-    expected = textbook([(word, count) for word, count in rows if len(word) > 1], PIECES, most, least)
+    expected = textbook(rows, PIECES, most, least)
     assert [(m.left, m.right, m.new, m.count) for m in found.merges] == expected
 
 
