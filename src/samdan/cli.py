@@ -18,6 +18,7 @@ from samdan.commands.chat import chat
 from samdan.commands.judge import app as judge
 from samdan.commands.quiet import quiet_libraries
 from samdan.commands.synthesize import app as synthesize
+from samdan.commands.vocab import app as vocab
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
 app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
+app.add_typer(vocab, name="vocab")
 
 
 class Engines(StrEnum):
