@@ -15,6 +15,7 @@ from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.skips import add_skips, export_config, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
@@ -34,6 +35,7 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
         model = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
+            config=read_config(path, revision),
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
@@ -46,17 +48,22 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     if not model._supports_attention_backend:
         # Its layers never call the function they are given: documents would see each other.
         raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
+    add_skips(model)
     return model
 
 
 def empty_model(path: str, revision: str | None = None) -> Any:
     """The model of ``load_model`` without its weights, on the device of the context (meta)."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    return AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
+    model = AutoModelForCausalLM.from_config(
+        read_config(path, revision),
+        dtype=torch.float32,
+        attn_implementation=ATTENTION,
+        trust_remote_code=False,
     )
+    add_skips(model)
+    return model
 
 
 def _quantization(bits: str) -> Any:
@@ -146,6 +153,7 @@ def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_tu
     if stop_at_turn:
         set_stop_tokens(chat, model)
     model.save_pretrained(folder, safe_serialization=True)
+    export_config(folder, model.config)
     chat.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, "utf-8")
     return weights_hash(folder)

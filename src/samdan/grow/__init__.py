@@ -1,0 +1,1 @@
+"""Growing a base: models and tokenizers written anew, tensor by tensor."""
