@@ -15,6 +15,7 @@ import typer
 
 from samdan import __version__
 from samdan.commands.judge import app as judge
+from samdan.commands.merge import app as merge
 from samdan.commands.synthesize import app as synthesize
 from samdan.records import SamdanError
 from samdan.run.status import printable
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
+app.add_typer(merge, name="merge")
 
 
 class Engines(StrEnum):

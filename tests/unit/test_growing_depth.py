@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from tiny import model as tiny_model
 from torch import Tensor
 
 from samdan.grow.depth import Deeper, grow_depth
@@ -27,9 +27,17 @@ from samdan.growing.depth import (
 from samdan.lm.model import load_model
 from samdan.lm.tensors import Checkpoint
 from samdan.records import DataError, RecipeError
+from tiny import model as tiny_model
 
 DEPTH: TypeAdapter[Any] = TypeAdapter(Depth)
 IDS = torch.arange(1, 25).reshape(2, 12)
+
+
+def ours(folder: Path) -> Any:
+    """As samdan loads it, behind an attention that needs no packed batch."""
+    made = load_model(str(folder)).eval()
+    made.set_attn_implementation("eager")
+    return made
 
 
 def spec(kind: str, **fields: Any) -> Any:
@@ -94,8 +102,8 @@ def test_solar_keeps_the_first_and_the_last_layers(layers: int, data: st.DataObj
     drop = data.draw(st.integers(1, (layers - 1) // 2))
     found = sources(spec("solar", drop=drop), layers)
     assert len(found) == 2 * (layers - drop)
-    assert found[0] == 0 and found[-1] == layers - 1
-    jumps = [(a, b) for a, b in zip(found, found[1:], strict=False) if b != a + 1]
+    assert (found[0], found[-1]) == (0, layers - 1)
+    jumps = [(a, b) for a, b in pairwise(found) if b != a + 1]
     assert jumps == [(layers - drop - 1, drop)]
 
 
@@ -139,10 +147,11 @@ def test_small_budgets_are_told_with_their_evidence() -> None:
     billion = 10**9
     assert budget_remark(spec("solar"), int(9.8 * billion), 200 * billion) is None
     told = budget_remark(spec("solar"), int(10.7 * billion), billion)
-    assert told is not None and "0.093 for each parameter" in told and "llama_pro" in told
+    assert "0.093 for each parameter" in str(told)
+    assert "llama_pro" in str(told)
     assert budget_remark(spec("llama_pro", blocks=4), 8 * billion, 10 * billion) is None
     told = budget_remark(spec("llama_pro", blocks=4), 8 * billion, billion)
-    assert told is not None and "nothing is lost" in told
+    assert "nothing is lost" in str(told)
 
 
 # --- configs --------------------------------------------------------------------------------------
@@ -215,6 +224,7 @@ def test_reloaded_equals_grown_in_memory(family: str, tmp_path: Path) -> None:
     order = [0, 1, 2, 1, 2, 3]
     old.model.layers = torch.nn.ModuleList([old.model.layers[i] for i in order])
     old.config.num_hidden_layers = 6
+    old.config.layer_types = ["full_attention"] * 6
     with torch.no_grad():
         expected = old(input_ids=IDS, use_cache=False).logits
     assert torch.equal(logits(grown), expected)
@@ -284,7 +294,7 @@ def test_blends_are_those_of_the_published_code(tmp_path: Path) -> None:
     made = spec("solar_pro", drop=1, skips=[[1, 3], [2, 4]])
     found = grow_depth(tmp_path / "old", tmp_path / "new", made)
     assert found.skips == ((1, 3), (2, 4))
-    grown = load_model(str(tmp_path / "new")).eval()
+    grown = ours(tmp_path / "new")
     for share, training in ((0.8, False), (0.9, True)):
         grown.train(training)
         assert torch.allclose(logits(grown), _by_hand(old, share), atol=2e-5)
@@ -320,10 +330,10 @@ def test_its_export_is_refused_by_others_and_read_by_us(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="samdan_solar_pro"):
         plain_load(tmp_path / "new")
-    first = load_model(str(tmp_path / "new")).eval()
+    first = ours(tmp_path / "new")
     first.save_pretrained(tmp_path / "again")
     export_config(tmp_path / "again", first.config)
-    again = load_model(str(tmp_path / "again")).eval()
+    again = ours(tmp_path / "again")
     assert torch.equal(logits(first), logits(again))
     out = again.generate(IDS, max_new_tokens=3, do_sample=False)  # with a cache
     whole = again(input_ids=out[:, :-1]).logits[:, -1].argmax(-1)
@@ -346,7 +356,7 @@ def test_checkpointing_gives_the_same_gradients_with_blends(tmp_path: Path) -> N
     grow_depth(tmp_path / "old", tmp_path / "new", spec("solar_pro", drop=1, skips=[[1, 3]]))
     found = []
     for checkpointing in (False, True):
-        grown = load_model(str(tmp_path / "new")).train()
+        grown = ours(tmp_path / "new").train()
         if checkpointing:
             grown.gradient_checkpointing_enable({"use_reentrant": False})
         grown(input_ids=IDS, use_cache=False).logits.square().mean().backward()

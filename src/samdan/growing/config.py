@@ -65,7 +65,8 @@ def _per_layer(
 ) -> Any:
     if len(value) != layers:
         raise DataError(
-            f"{where}: config.json's '{key}' has {len(value)} entries, but there are {layers} layers"
+            f"{where}: config.json's '{key}' has {len(value)} entries, but there are {layers} "
+            f"layers"
         )
     found = [value[layer.source] for layer in layout]
     return "".join(found) if isinstance(value, str) else found

@@ -34,7 +34,7 @@ class Layer:
 
 
 class Solar(Spec):
-    """Depth up-scaling: two copies, the first without its last, the second without its first layers.
+    """Depth up-scaling: two copies, one without its last layers, one without its first.
 
     n layers become 2(n - m). Kim et al. 2312.15166: 32 layers, m = 8, 48 layers.
     """
@@ -195,9 +195,9 @@ def budget_remark(spec: Depth, parameters: int, tokens: int) -> str | None:
         if ratio >= 1.2:
             return None
         return (
-            f"{given}; the smallest known budget for identity blocks is 1.2 (10B tokens, Mistral-7B "
-            f"grown to about 8B). The grown model begins as the old one, so nothing is lost at "
-            f"first, but how much the new blocks learn from so little is not known"
+            f"{given}; the smallest known budget for identity blocks is 1.2 (10B tokens, "
+            f"Mistral-7B grown to about 8B). The grown model begins as the old one, so nothing is "
+            f"lost at first, but how much the new blocks learn from so little is not known"
         )
     if ratio >= 6:
         return None

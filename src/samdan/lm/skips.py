@@ -87,7 +87,7 @@ def has_skips(config: Any) -> bool:
 
 
 def export_config(folder: Path, config: Any) -> None:
-    """Makes the config.json that transformers wrote one that names the blends, where it has some."""
+    """Makes the config.json that transformers wrote name the blends, where there are some."""
     if not has_skips(config):
         return
     import json
@@ -100,7 +100,7 @@ def export_config(folder: Path, config: Any) -> None:
 
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Name and list of a model's decoder layers. Raises DataError when there is no one such list."""
+    """Name and list of a model's decoder layers. Raises DataError where it has no one list."""
     inner: Any = model
     count = inner.config.num_hidden_layers
     found = [

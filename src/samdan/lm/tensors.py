@@ -1,4 +1,4 @@
-"""Checkpoints tensor by tensor: read in pieces, written in shards; a model is never whole in memory.
+"""Checkpoints tensor by tensor: read in pieces, written in shards, never whole in memory.
 
 The format is safetensors (an 8-byte length, a JSON header, the data). Its own library writes only
 what is in memory and reads through a memory map, whose pages count as this process's; here a few
