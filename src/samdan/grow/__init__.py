@@ -1,1 +1,1 @@
-"""Growing a base: models and tokenizers written anew, tensor by tensor."""
+"""Growing a base: tokens that are learned, rows that begin well, weights streamed to disk."""

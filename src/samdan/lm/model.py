@@ -66,6 +66,20 @@ def empty_model(path: str, revision: str | None = None) -> Any:
     return model
 
 
+def local_folder(path: str, revision: str | None = None) -> Path:
+    """Where a model's files lie on this machine; one that the Hub has is downloaded."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(path, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"base.path: cannot read '{path}': {_first_line(error)}") from None
+
+
 def _quantization(bits: str) -> Any:
     try:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
 from samdan.rules import Gate
 from samdan.run.context import Run
+from samdan.run.growing import old_pieces
 from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
@@ -39,9 +40,14 @@ class Measuring:
     @property
     def subject(self) -> Subject:
         if self._subject is None:
-            self._subject = Subject(
+            subject = Subject(
                 self.run.scorer(self.stage), self.run.chat(), poll=self.run.signals.poll
             )
+            grow = self.run.recipe.grow
+            if self.stage is None and grow is not None and grow.vocab is not None:
+                # The base as it came reads with the tokenizer that it came with.
+                subject = replace(subject, chat=self.run.base_chat(), read=old_pieces(self.run))
+            self._subject = subject
         return self._subject
 
     def once(self, key: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
-from samdan.run import evaluation, training
+from samdan.run import evaluation, growing, training
 from samdan.run import steps as work
 from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
@@ -31,6 +31,8 @@ from samdan.train import parallel
 STEPS: dict[str, work.StepFunction] = {
     "tokenizer": work.make_tokenizer,
     "load": work.load_base,
+    "vocab": growing.learn_vocabulary,
+    "grow": growing.grow_base,
     "clean": work.clean,
     "copies": work.copies,
     "protect": work.protect,
@@ -42,7 +44,7 @@ STEPS: dict[str, work.StepFunction] = {
     "gate": evaluation.gate,
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
-PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "prepare", "mix"})
+PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "vocab", "prepare", "mix"})
 TOLD = 240  # characters of a reason that the terminal shows
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
@@ -244,6 +246,8 @@ def _is_there(run: Run, step: Step) -> bool:
     ledger, stage = run.ledger, step.stage
     made = {
         "tokenizer": ledger.tokenizer() / "tokenizer.json",
+        "vocab": ledger.vocabulary() / "learned.json",
+        "grow": ledger.model(stage) / "config.json",
         "clean": ledger.clean(stage, step.source) / "manifest.json",
         "copies": ledger.copies(stage) / "manifest.json",
         "protect": ledger.guard() / "items.json",

@@ -58,6 +58,10 @@ class Ledger:
     def tokenizer(self) -> Path:
         return self.folder / "base" / "tokenizer"
 
+    def vocabulary(self) -> Path:
+        """The tokenizer with new tokens, where the recipe's ``grow`` asks for some."""
+        return self.folder / "base" / "vocabulary"
+
     def model(self, stage: str) -> Path:
         return self.folder / stage / "model"
 

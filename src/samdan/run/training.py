@@ -27,7 +27,7 @@ from samdan.lm.model import (
     weights_hash,
 )
 from samdan.lm.scoring import Scorer
-from samdan.plan import Step, components, identity, parent_stage
+from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
 from samdan.run.card import model_card
@@ -154,7 +154,7 @@ def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> 
     if run.is_scratch(stage.name):
         assert isinstance(run.recipe.base, ScratchBase)
         return scratch_model(run.recipe.base.scratch, chat.tokenizer, run.recipe.seed)
-    path, revision = run.model_location(parent_stage(run.recipe, stage.name))
+    path, revision = run.model_location(run.parent(stage.name))
     quantize = stage.lora.quantize if stage.lora else "none"
     model = empty_model(path, revision) if empty else load_model(path, revision, quantize)
     fit_embeddings(model, chat.tokenizer, run.recipe.seed)
