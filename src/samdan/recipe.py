@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
+from samdan.adapters import Lora
 from samdan.filters import KINDS
 from samdan.growing import Grow
 from samdan.records import RecipeError
@@ -26,7 +27,7 @@ from samdan.spec import (
     plain,
     set_value,
 )
-from samdan.stages import AnyStage, CptStage, DpoStage, Lora, SftStage, Stage, gates_of
+from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
 from samdan.tasks import Probes, Task
 
 __all__ = [
@@ -46,7 +47,7 @@ TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozens
     "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
     "refusal", "probes", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
-    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
+    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model", "ema", "last",
 ])  # fmt: skip
 
 

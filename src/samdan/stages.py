@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from samdan.adapters import Lora
+from samdan.averaging import Average
 from samdan.removing import Dedup
 from samdan.rules import (
     Displaced,
@@ -29,17 +31,7 @@ from samdan.rules import (
 )
 from samdan.sources import Anneal, HeldOut, Name, Source
 from samdan.spec import Count, NonNegative, Positive, Share, Spec, Whole
-
-
-class Lora(Spec):
-    """Low-rank adapters (peft), merged into the weights when the stage is exported."""
-
-    r: Count = 16
-    alpha: Positive = 32
-    dropout: Share = 0.0
-    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    quantize: Literal["none", "4bit", "8bit"] = "none"
-    """QLoRA: frozen weights in 4 or 8 bits (needs a GPU and the ``quant`` extra)."""
+from samdan.unfreezing import Unfreeze
 
 
 class Stage(Spec):
@@ -61,6 +53,17 @@ class Stage(Spec):
     """Rate of the output head; CPT's default is a tenth of ``learning_rate``."""
     lr_groups: dict[str, NonNegative] = Field(default_factory=dict)
     """Regular expression on parameter names to rate; one that matches nothing is an error."""
+    new_rows_lr: NonNegative | None = None
+    """Rate of the rows that growing has added to embeddings and head; ``learning_rate`` where
+    embeddings and head have no rate of their own."""
+    new_layers_lr: NonNegative | None = None
+    """Rate of the layers that growing has added."""
+    freeze: tuple[str, ...] = ()
+    """Regular expressions on parameter names: these do not learn. One of no effect is an error."""
+    train_only: tuple[str, ...] = ()
+    """Regular expressions on parameter names: nothing else learns."""
+    average: Average | None = None
+    """Export an average of the weights (``ema``, or of the ``last`` checkpoints)."""
     per_device_train_batch_size: Count
     gradient_accumulation_steps: Count
     """Effective batch = per-device batch x accumulation x processes, whatever fits at once."""
@@ -149,13 +152,16 @@ class Stage(Spec):
                 "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw', "
                 "without lora.quantize and without keep_best, whose tasks need a whole model"
             )
-        for pattern in self.lr_groups:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"lr_groups: '{pattern}' is not a regular expression: {error}"
-                ) from None
+        if self.average is not None and self.keep_best is not None:
+            raise ValueError("'keep_best' exports one epoch and 'average' a mean; choose one")
+        for key in ("lr_groups", "freeze", "train_only"):
+            for pattern in getattr(self, key):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(
+                        f"{key}: '{pattern}' is not a regular expression: {error}"
+                    ) from None
         return self
 
     @property
@@ -197,6 +203,19 @@ class CptStage(Stage):
     adapts_to: Literal["language", "domain", "synthetic"] = "language"
     """Decides ``replay_share`` when it is absent: 25% for a new language, 5% for a domain in a
     language that the base knows, 10% for a small synthetic set."""
+    unfreeze: Unfreeze | None = None
+    """Phases that let more and more of a grown model learn: ``eeve``, or a list of parts."""
+
+    @model_validator(mode="after")
+    def _unfreezes_weights(self) -> CptStage:
+        if self.unfreeze is not None and self.lora is not None:
+            raise ValueError("'unfreeze' trains the weights, 'lora' adapters: choose one")
+        if self.unfreeze is not None and self.optim == "adamw_8bit":
+            raise ValueError(
+                "unfreeze: rows that do not learn share 8-bit blocks with rows that do; use optim "
+                "'adamw' or 'adamw_offload'"
+            )
+        return self
 
     @property
     def replay(self) -> float:

@@ -25,7 +25,7 @@ LAYERS = (
     ("responses",),
     ("preferences",),
     ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
-    ("sources", "growing"),
+    ("sources", "growing", "adapters", "averaging", "unfreezing"),
     ("stages",),
     ("recipe",),
     ("schedule",),

@@ -148,6 +148,8 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
         r=spec.r,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
         target_modules=target if isinstance(target, str) else list(target),
         trainable_token_indices=list(new_tokens) or None,
         task_type="CAUSAL_LM",

@@ -111,6 +111,7 @@ WORDS: Mapping[str, Both] = {
     "samples": ("Sample answers", "답변 비교"),
     "rules": ("Gates and monitors", "게이트와 감시 규칙"),
     "settings": ("Settings", "설정"),
+    "learning": ("What learned when", "학습한 부분과 시기"),
     "lineage": ("Lineage", "계보"),
     "events": ("Events", "사건 기록"),
     "recipe": ("Recipe", "레시피"),
@@ -251,6 +252,24 @@ WORDS: Mapping[str, Both] = {
     "attempts.from": ("It went on from {step}.", "{step}에서 이어 갔습니다."),
     "attempts.last": ("No response was left.", "남은 대응이 없었습니다."),
     "attempts.kept": ("Attempt {n} is kept: {why}", "{n}회차를 남겼습니다: {why}"),
+    # phases and averages
+    "phase": ("Phase", "단계"),
+    "phase.steps": ("Steps", "스텝"),
+    "phase.share": ("Learning", "학습 비율"),
+    "phase.loss": ("Loss", "손실"),
+    "phase.end": ("Ended", "종료"),
+    "phase.used": ("after its steps", "정해진 스텝 뒤"),
+    "phase.converged": ("since the loss stood still", "손실이 멈춰서"),
+    "average": ("Average", "평균"),
+    "average.before": ("Last weights", "마지막 가중치"),
+    "average.ema": (
+        "The model is a moving average of the weights over {n} updates.",
+        "모델은 갱신 {n}번에 걸친 가중치의 이동 평균입니다.",
+    ),
+    "average.last": (
+        "The model is the mean of the weights after steps {steps}.",
+        "모델은 {steps}스텝 뒤 가중치의 평균입니다.",
+    ),
     # settings, lineage, events
     "setting": ("Setting", "항목"),
     "made.by": ("Step", "작업"),

@@ -74,6 +74,12 @@ class LossSpike(Watch):
         return Verdict(self.kind, fired, value, self.sigmas, message, since=since)
 
 
+def _of_one_phase(rows: History) -> History:
+    """The rows since other parameters began to learn: gradient norms jump there."""
+    phase = rows[-1].values.get("phase") if rows else None
+    return [row for row in rows if row.values.get("phase") == phase]
+
+
 class Unstable(Watch):
     """Too many steps lie far outside the band of their recent past: the curve is not stable.
 
@@ -90,7 +96,7 @@ class Unstable(Watch):
     share: Share = 0.05
 
     def __call__(self, history: History) -> Verdict:
-        rows = trained(history)[-self.over - self.window :]
+        rows = _of_one_phase(trained(history)[-self.over - self.window :])
         if len(rows) < self.window + self.over // 2:
             return Verdict(self.kind, False, 0.0, self.share, QUIET)
         far = [self._far([row.values.get(name, 0.0) for row in rows]) for name in _UNSTABLE]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from samdan.lm.machine import free_memory
 from samdan.recipe import AnyStage
 from samdan.run.context import Run, resolve_precision
 from samdan.train import parallel
@@ -107,15 +107,3 @@ def _on_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def free_memory() -> int:
-    """Bytes free on the device, or in the host where there is no GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 8 << 30

@@ -19,10 +19,11 @@ from samdan.budget import (
 )
 from samdan.data.sources import files_of
 from samdan.plan import Step, components, why_stale
-from samdan.recipe import AnyStage, Recipe, ScratchBase, Source
+from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase, Source
 from samdan.records import DataError
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
+from samdan.unfreezing import course
 
 # Bytes of file per token, before anything is prepared: Korean in Qwen2.5's vocabulary has 0.73
 # tokens a character of 3 bytes; gzip shrinks text about fourfold.
@@ -44,6 +45,7 @@ class StagePlan:
     memory: dict[str, float] = field(default_factory=dict)
     fits: dict[str, list[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    phases: list[dict[str, Any]] = field(default_factory=list)
 
 
 def step_states(
@@ -88,6 +90,11 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
         if plan.steps is not None:
             plan.warmup = warmup_length(stage, plan.steps)
             plan.remarks = remarks(stage, plan.steps)
+            if isinstance(stage, CptStage) and stage.unfreeze is not None:
+                plan.phases = [
+                    {"train": phase.name, "steps": steps, "until": phase.until is not None}
+                    for phase, steps in course(stage.unfreeze, plan.steps)
+                ]
         if shape is not None:
             tokens = stage.micro_batch_tokens or stage.max_length
             plan.memory = memory_parts(shape, stage, tokens, processes)
