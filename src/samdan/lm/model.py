@@ -15,7 +15,7 @@ from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
-from samdan.lm.skips import add_skips, export_config, read_config
+from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
@@ -64,20 +64,6 @@ def empty_model(path: str, revision: str | None = None) -> Any:
     )
     add_skips(model)
     return model
-
-
-def local_folder(path: str, revision: str | None = None) -> Path:
-    """Where a model's files lie on this machine; one that the Hub has is downloaded."""
-    if Path(path).is_dir():
-        return Path(path)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(path, revision=revision, allow_patterns=["*.json", "*.safetensors"])
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"base.path: cannot read '{path}': {_first_line(error)}") from None
 
 
 def _quantization(bits: str) -> Any:
@@ -171,6 +157,8 @@ def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_tu
     model.save_pretrained(folder, safe_serialization=True)
     export_config(folder, model.config)
     chat.tokenizer.save_pretrained(folder)
+    if has_skips(model.config):
+        card = f"{card}\n{CARD}\n"
     (folder / "README.md").write_text(card, "utf-8")
     return weights_hash(folder)
 

@@ -7,6 +7,7 @@ it was grown from, and the blends are hooks on its layers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdan.lm.files import write_json
 from samdan.records import DataError
 
 MODEL_TYPE = "samdan_solar_pro"
@@ -90,10 +92,6 @@ def export_config(folder: Path, config: Any) -> None:
     """Makes the config.json that transformers wrote name the blends, where there are some."""
     if not has_skips(config):
         return
-    import json
-
-    from samdan.lm.files import write_json
-
     path = folder / "config.json"
     written = json.loads(path.read_text("utf-8"))
     write_json(path, marked(written, getattr(config, SKIPS), getattr(config, SHARES)))

@@ -22,7 +22,7 @@ from samdan.lm.files import write_json
 from samdan.records import DataError
 
 PIECE_BYTES = 16 << 20  # read at a time
-SHARD_BYTES = 4 << 30  # of one file, unless one tensor is larger
+SHARD_BYTES = 1 << 30  # of one file, unless one tensor is larger
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
