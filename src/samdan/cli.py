@@ -17,6 +17,7 @@ from samdan import __version__
 from samdan.commands.judge import app as judge
 from samdan.commands.merge import app as merge
 from samdan.commands.synthesize import app as synthesize
+from samdan.commands.vocab import app as vocab
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
 app.add_typer(merge, name="merge")
+app.add_typer(vocab, name="vocab")
 
 
 class Engines(StrEnum):
