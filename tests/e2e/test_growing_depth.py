@@ -119,7 +119,8 @@ def test_depth_and_vocabulary_grow_together(world: Path) -> None:
     names = moved(made, "base", "cpt")
     assert any(name.startswith("model.layers.2.") for name in names)
     assert not any(re.match(r"model\.layers\.[01]\.", name) for name in names)
-    old, new = (Checkpoint(made.model(m)).read("model.embed_tokens.weight") for m in ("base", "cpt"))
+    embeddings = "model.embed_tokens.weight"
+    old, new = (Checkpoint(made.model(model)).read(embeddings) for model in ("base", "cpt"))
     rows = set((old != new).any(-1).nonzero().flatten().tolist())
     assert rows
     assert rows <= set(grown.new_ids)
@@ -128,9 +129,6 @@ def test_depth_and_vocabulary_grow_together(world: Path) -> None:
 def test_solar_pro_trains_and_says_what_its_export_needs(world: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    depth = "depth: {kind: solar_pro, drop: 1, skips: [[0, 1]]}"
-    with pytest.raises(ValueError, match="not deeper"):  # 2 layers cannot lose one of each copy
-        carried_out(world, "flat", depth)
     deeper = growing.base(world / "model4", num_hidden_layers=4)
     text = text_of(world, "depth: {kind: solar_pro, drop: 1, skips: [[1, 3], [2, 4]]}")
     text = text.replace(str(world / "model"), str(deeper))
@@ -143,6 +141,17 @@ def test_solar_pro_trains_and_says_what_its_export_needs(world: Path) -> None:
 
     [(_, answer)] = Models([str(folder)], 4).ask("계약은?")
     assert isinstance(answer, str)
+
+
+def test_what_does_not_fit_is_told_before_data_are_read(world: Path) -> None:
+    """2 layers: one less of each copy leaves 2."""
+    from samdan.run.check import check
+
+    with pytest.raises(ValueError, match="not deeper"):
+        carried_out(world, "flat", "depth: {kind: solar, drop: 1}")
+    assert not list((world / "flat").glob("cpt/data/*"))
+    recipe = parse(text_of(world, "depth: {kind: solar, drop: 1}"), "r.yaml")
+    assert any("not deeper" in problem for problem in check(recipe).problems)
 
 
 def stage(recipe: Recipe) -> CptStage:

@@ -287,8 +287,8 @@ WORDS: Mapping[str, Both] = {
         "as it came, of the grown model before it trained, and after each stage. Healed is what is "
         "not clearly worse than the base.",
         "모델을 키우며 망가진 것이 학습으로 회복되었는지: 홀드아웃 텍스트의 바이트당 비트를 원래 "
-        "기본 모델, 학습 전의 키운 모델, 각 단계 뒤에 잰 값입니다. 기본 모델보다 뚜렷이 나쁘지 않으면 "
-        "회복된 것입니다.",
+        "기본 모델, 학습 전의 키운 모델, 각 단계 뒤에 잰 값입니다. 기본 모델보다 뚜렷이 "
+        "나쁘지 않으면 회복된 것입니다.",
     ),
     "growth.model": ("Model", "모델"),
     "growth.untrained": ("grown, not yet trained", "키운 직후, 학습 전"),

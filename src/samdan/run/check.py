@@ -16,7 +16,7 @@ from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
 from samdan.growing.config import grown_config, layers_of
-from samdan.growing.depth import layout, skips_of
+from samdan.growing.depth import layout
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
@@ -27,8 +27,8 @@ from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
 from samdan.plan import tokenizer_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import judge_labels
-from samdan.run.ledger import read_json
 from samdan.run.loading import is_hub_id
 from samdan.tasks import BUILT_IN, Harness, Overlap, Task, locations
 
@@ -86,16 +86,13 @@ def _task(task: Task, found: Findings) -> None:
 
 def _depth(recipe: Recipe, found: Findings) -> None:
     """Whether the base has the layers that the recipe's way of growing needs."""
-    base = recipe.base
-    if recipe.grow is None or recipe.grow.depth is None or not isinstance(base, ExistingBase):
+    if recipe.grow is None or recipe.grow.depth is None:
         return
-    if not Path(base.path).is_dir():
+    layers = depth_of(recipe)
+    if layers is None:
         found.unverified.append("base.grow.depth: the model's layers are not known here")
-        return
-    layers = layers_of(read_json(Path(base.path) / "config.json"), base.path)
-    after = len(layout(recipe.grow.depth, layers))
-    skips_of(recipe.grow.depth, after)
-    found.fine.append(f"base.grow.depth: {layers} layers become {after}")
+    else:
+        found.fine.append(f"base.grow.depth: {layers[0]} layers become {layers[1]}")
 
 
 def _collect(found: Findings, look: Callable[[], None]) -> None:

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from samdan.budget import Shape
 from samdan.growing import Grow
+from samdan.growing.config import layers_of
 from samdan.growing.depth import budget_remark, layout, skips_of
-from samdan.recipe import Recipe
+from samdan.recipe import ExistingBase, Recipe
+from samdan.run.ledger import read_json
+
+
+def depth_of(recipe: Recipe) -> tuple[int, int] | None:
+    """Layers of a base on disk, and of the model that it grows to.
+
+    None where nothing grows in depth, or the base is not on this machine. Raises RecipeError where
+    the recipe's way of growing does not fit so many layers.
+    """
+    base = recipe.base
+    if not isinstance(base, ExistingBase) or base.grow is None or base.grow.depth is None:
+        return None
+    if not Path(base.path).is_dir():
+        return None
+    layers = layers_of(read_json(Path(base.path) / "config.json"), base.path)
+    after = len(layout(base.grow.depth, layers))
+    skips_of(base.grow.depth, after)
+    return layers, after
 
 
 def grown(shape: Shape, grow: Grow | None) -> Shape:
