@@ -99,9 +99,11 @@ def compare_configs(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     (first, own), *others = configs.items()
     wrong, notes = [], []
     for name, other in others:
-        for key in SAME:
-            if own.get(key) != other.get(key):
-                wrong.append(f"{key} is {own.get(key)} in {first} and {other.get(key)} in {name}")
+        wrong += [
+            f"{key} is {a} in {first} and {b} in {name}"
+            for field in SAME
+            for key, a, b in _differences(field, own.get(field), other.get(field))
+        ]
         for key in NOTED:
             if own.get(key) != other.get(key):
                 notes.append(
@@ -115,6 +117,16 @@ def compare_configs(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
             + ". Expected models that come from one base"
         )
     return notes
+
+
+def _differences(key: str, own: Any, other: Any) -> list[tuple[str, Any, Any]]:
+    """Where two values differ; of lists the first entry. Other lengths come from other layers."""
+    if own == other:
+        return []
+    if isinstance(own, list) and isinstance(other, list):
+        apart = [i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b]
+        return [(f"{key}[{i}]", own[i], other[i]) for i in apart[:1]]
+    return [(key, own, other)]
 
 
 def shared_rows(vocabularies: Sequence[Mapping[str, int]]) -> frozenset[int]:
