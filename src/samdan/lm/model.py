@@ -15,6 +15,7 @@ from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.files import disk_errors
 from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import Architecture, Lora
@@ -154,8 +155,9 @@ def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_tu
     """Writes Hugging Face layout (safetensors) and returns the hash of the weights."""
     if stop_at_turn:
         set_stop_tokens(chat, model)
-    model.save_pretrained(folder, safe_serialization=True)
-    export_config(folder, model.config)
+    with disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)
+        export_config(folder, model.config)
     chat.tokenizer.save_pretrained(folder)
     if has_skips(model.config):
         card = f"{card}\n{CARD}\n"

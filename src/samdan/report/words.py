@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from samdan.report.growth_words import GROWTH
 from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import Both
 
 WORDS: Mapping[str, Both] = {
+    **GROWTH,
     # status
     "status.done": ("done", "완료"),
     "status.running": ("running", "진행 중"),
@@ -252,6 +254,65 @@ WORDS: Mapping[str, Both] = {
     "attempts.from": ("It went on from {step}.", "{step}에서 이어 갔습니다."),
     "attempts.last": ("No response was left.", "남은 대응이 없었습니다."),
     "attempts.kept": ("Attempt {n} is kept: {why}", "{n}회차를 남겼습니다: {why}"),
+    # votes
+    "votes": ("People and judges", "사람과 평가 모델의 판정"),
+    "votes.how": (
+        "Blind, side by side. Brackets are exact 95% intervals of the share of decided pairs; "
+        "equal and both bad decide nothing and count half in the win rate.",
+        "모델을 가리고 나란히 비교했습니다. 대괄호는 결정된 쌍에서의 비율의 정확한 95% 구간이며, "
+        "무승부와 '둘 다 나쁨'은 승률에만 절반으로 셉니다.",
+    ),
+    "votes.people": ("People: {votes} votes on {pairs} pairs ", "사람: {pairs}쌍에 {votes}표 "),
+    "votes.judge": (" {votes} verdicts on {pairs} pairs", " {pairs}쌍에 판정 {votes}건"),
+    "votes.match": ("Preferred", "비교"),
+    "votes.over": ("{b} over {a}", "{a}보다 {b}"),
+    "votes.share": ("Of decided pairs", "결정된 쌍 중"),
+    "votes.won": ("Won", "승"),
+    "votes.lost": ("Lost", "패"),
+    "votes.ties": ("Equal", "무승부"),
+    "votes.bad": ("Both bad", "둘 다 나쁨"),
+    "votes.rate": ("Win rate", "승률"),
+    "votes.model": ("Model", "모델"),
+    "votes.points": ("Strength (Bradley-Terry points)", "실력(브래들리-테리 점수)"),
+    "votes.agreement": (
+        "Agreement between raters: {share} of couples of votes alike on {pairs} pairs, "
+        "Krippendorff's alpha {alpha}.",
+        "평가자 간 일치: {pairs}쌍에서 표 두 개씩의 {share}가 같음, 크리펜도르프 알파 {alpha}.",
+    ),
+    "votes.one_rater": (
+        "Agreement between raters is unknown: no pair has two raters.",
+        "평가자 간 일치는 알 수 없습니다. 두 사람이 본 쌍이 없습니다.",
+    ),
+    "votes.left_won": (
+        "Position: the left answer won {share} of {n} decided votes (50%: no bias).",
+        "위치: 결정된 {n}표 중 왼쪽 답이 이긴 비율 {share}(50%면 치우침 없음).",
+    ),
+    "votes.longer_won": (
+        "Length: the longer answer won {share} of {n} decided votes.",
+        "길이: 결정된 {n}표 중 더 긴 답이 이긴 비율 {share}.",
+    ),
+    "votes.orders": (
+        "Asked in both orders on {n} pairs: {differ} verdicts differ, {turned} of them prefer the "
+        "other answer.",
+        "{n}쌍은 순서를 바꾸어 두 번 물음: 판정 {differ}건이 달라졌고, 그중 {turned}건은 반대 답을 "
+        "골랐습니다.",
+    ),
+    "votes.with_people": (
+        "Agreement with people: {share} of {pairs} verdicts alike, Cohen's kappa {kappa}.",
+        "사람과의 일치: 판정 {pairs}건 중 {share}가 같음, 코헨 카파 {kappa}.",
+    ),
+    "votes.alone": (
+        "Agreement with people is unknown: no pair was judged by both.",
+        "사람과의 일치는 알 수 없습니다. 양쪽이 모두 판정한 쌍이 없습니다.",
+    ),
+    "votes.identical": (
+        "{a} and {b}: {n} prompts have identical answers.",
+        "{a}, {b}: 답이 같은 질문 {n}개.",
+    ),
+    "votes.other": (
+        "Votes on earlier answers, not counted: {n}.",
+        "이전 답에 대한 표라서 세지 않은 것: {n}.",
+    ),
     # phases and averages
     "phase": ("Phase", "단계"),
     "phase.steps": ("Steps", "스텝"),
@@ -269,33 +330,6 @@ WORDS: Mapping[str, Both] = {
     "average.last": (
         "The model is the mean of the weights after steps {steps}.",
         "모델은 {steps}스텝 뒤 가중치의 평균입니다.",
-    ),
-    # a grown base
-    "growth": ("The grown base", "키운 기본 모델"),
-    "growth.depth": (
-        "{kind}: {before} layers became {after}, {parameters_before} parameters became "
-        "{parameters_after}.",
-        "{kind}: 레이어 {before}개가 {after}개로, 파라미터 {parameters_before}개가 "
-        "{parameters_after}개로 늘었습니다.",
-    ),
-    "growth.vocab": (
-        "{new} new tokens; {before} rows of the vocabulary became {after}.",
-        "새 토큰 {new}개; 어휘 행 {before}개가 {after}개로 늘었습니다.",
-    ),
-    "growth.how": (
-        "Whether training healed what growing broke: bits per byte of held-out text, of the base "
-        "as it came, of the grown model before it trained, and after each stage. Healed is what is "
-        "not clearly worse than the base.",
-        "모델을 키우며 망가진 것이 학습으로 회복되었는지: 홀드아웃 텍스트의 바이트당 비트를 원래 "
-        "기본 모델, 학습 전의 키운 모델, 각 단계 뒤에 잰 값입니다. 기본 모델보다 뚜렷이 "
-        "나쁘지 않으면 회복된 것입니다.",
-    ),
-    "growth.model": ("Model", "모델"),
-    "growth.untrained": ("grown, not yet trained", "키운 직후, 학습 전"),
-    "growth.value": ("Bits per byte", "바이트당 비트"),
-    "growth.curve": (
-        "Bits per byte of {name}, against tokens trained on",
-        "{name}의 바이트당 비트, 학습한 토큰 수에 따라",
     ),
     # settings, lineage, events
     "setting": ("Setting", "항목"),

@@ -16,13 +16,15 @@ from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
 from samdan.run.growth_report import growth_facts
+from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
-    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight",
+    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout",
+    "beta", "loss_type", "nll_weight",
 )  # fmt: skip
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 
@@ -66,6 +68,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
             "stages": stages,
             "growth": growth_facts(ledger, recipe),
             "samples": _samples(ledger, recipe),
+            "votes": votes_told(ledger),
             "lineage": _lineage(events, done),
             "events": _events(events),
         }
@@ -235,7 +238,7 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = (
         "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
-        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+        "checkpoint_damaged", "disk_filling", "attempt_kept", "preempted", "failed",
     )  # fmt: skip
     return [
         {
