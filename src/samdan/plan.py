@@ -86,6 +86,8 @@ def steps(
         planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
     planned.append(_evaluate_step(recipe, "base", base_step(recipe), heldout, fingerprints))
+    if recipe.grow is not None:
+        planned.append(_healing_step(planned[-1], heldout))
     previous: str | None = None
     for stage in chosen:
         planned += _training_steps(recipe, stage, previous, heldout, fingerprints)
@@ -348,6 +350,12 @@ def _evaluate_step(
         "files": [_read_by(task, fingerprints) for task in recipe.evaluate],
     }
     return Step(f"{stage}/evaluate", "evaluate", stage, (model, *heldout), fields)
+
+
+def _healing_step(base: Step, heldout: Sequence[str]) -> Step:
+    """The grown model before it trains, beside the base as it came."""
+    reads = ("base/grow", base.name, *heldout)
+    return Step("base/healing", "healing", "base", reads, base.fields)
 
 
 def _read_by(task: Task, fingerprints: Mapping[str, str]) -> str | list[str | None] | None:

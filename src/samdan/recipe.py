@@ -48,6 +48,7 @@ TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozens
     "refusal", "probes", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
     "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model", "ema", "last",
+    "solar", "solar_pro", "llama_pro", "passthrough",
 ])  # fmt: skip
 
 
@@ -162,6 +163,23 @@ Base = Annotated[
 ]
 
 
+def _only_new(stage: Any, base: Any) -> Any:
+    """Of a base with identity blocks, a CPT stage trains these alone where it says nothing else.
+
+    Wu et al. 2401.02415: the old blocks keep what they know. New tokens train with them.
+    """
+    grow = base.get("grow") if isinstance(base, Mapping) else None
+    depth = grow.get("depth") if isinstance(grow, Mapping) else None
+    kind = depth.get("kind") if isinstance(depth, Mapping) else None
+    if kind != "llama_pro" or not isinstance(stage, Mapping) or stage.get("kind") != "cpt":
+        return stage
+    if stage.keys() & {"unfreeze", "freeze", "train_only", "lora"}:
+        return stage
+    assert isinstance(grow, Mapping)
+    new = ["new_layers", "new_both"] if grow.get("vocab") else ["new_layers"]
+    return {**stage, "unfreeze": [{"train": new}]}
+
+
 class Recipe(Spec):
     """The whole file."""
 
@@ -190,7 +208,7 @@ class Recipe(Spec):
             else stage
             for stage in value["stages"]
         ]
-        return {**value, "stages": stages}
+        return {**value, "stages": [_only_new(stage, value.get("base")) for stage in stages]}
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:

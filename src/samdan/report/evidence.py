@@ -78,9 +78,9 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
         figure(fixed(base.old, decimals)),
         figure(fixed(before.old, decimals)),
         Cell(after, "strong"),
-        _judged(before),
+        judged(before),
         _plot(before, reaches.get(_family(name), 0.0)),
-        _judged(base),
+        judged(base),
     ]
 
 
@@ -95,7 +95,8 @@ def _about(metric: Mapping[str, Any]) -> Html:
     return tag("span", *(tag("span", part) for part in parts), cls="small dots")
 
 
-def _judged(found: Change) -> Html:
+def judged(found: Change) -> Html:
+    """A change with its interval and what it means."""
     if found.delta is None:
         return figure(found.shown)
     looks = LOOKS[found.direction]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from samdan.report.growth_words import GROWTH
 from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import Both
 
 WORDS: Mapping[str, Both] = {
+    **GROWTH,
     # status
     "status.done": ("done", "완료"),
     "status.running": ("running", "진행 중"),

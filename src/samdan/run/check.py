@@ -15,15 +15,19 @@ from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
+from samdan.growing.config import grown_config, layers_of
+from samdan.growing.depth import layout
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
 from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
+from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
 from samdan.plan import tokenizer_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
 from samdan.tasks import BUILT_IN, Harness, Overlap, Task, locations
@@ -49,6 +53,7 @@ def check(recipe: Recipe) -> Findings:
     found = Findings()
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
+    _collect(found, partial(_depth, recipe, found))
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, found))
     for task in recipe.evaluate:
@@ -77,6 +82,17 @@ def _task(task: Task, found: Findings) -> None:
         found.problems.append(
             f"evaluate.{task.name}: chrF needs sacreBLEU: pip install 'samdan[metrics]'"
         )
+
+
+def _depth(recipe: Recipe, found: Findings) -> None:
+    """Whether the base has the layers that the recipe's way of growing needs."""
+    if recipe.grow is None or recipe.grow.depth is None:
+        return
+    layers = depth_of(recipe)
+    if layers is None:
+        found.unverified.append("base.grow.depth: the model's layers are not known here")
+    else:
+        found.fine.append(f"base.grow.depth: {layers[0]} layers become {layers[1]}")
 
 
 def _collect(found: Findings, look: Callable[[], None]) -> None:
@@ -257,7 +273,7 @@ def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
 
 def _parameter_names(recipe: Recipe) -> list[str] | None:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     base = recipe.base
     if isinstance(base, ScratchBase):
@@ -269,6 +285,10 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
         return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
     if not Path(base.path).is_dir():
         return None
-    config = AutoConfig.from_pretrained(base.path, trust_remote_code=False)
+    config = read_config(base.path)
+    if recipe.grow is not None and recipe.grow.depth is not None:
+        told = config.to_dict()
+        layers = layout(recipe.grow.depth, layers_of(told, base.path))
+        config = type(config).from_dict(grown_config(told, layers, base.path))
     with torch.device("meta"):
         return [name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()]

@@ -66,9 +66,21 @@ def evaluate(run: Run, step: Step) -> Result:
     stage = None if step.stage == "base" else step.stage
     outputs = run.ledger.outputs()
     measuring = Measuring(run, stage, outputs[step.reads[0]])
+    value = {"model": step.stage, **measured(run, measuring, step.reads[1:])}
+    write_json(run.ledger.evaluation(step.stage), value)
+    return Result(hash_of(value), {"metrics": len(value["results"])})
+
+
+def hash_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def measured(run: Run, measuring: Measuring, prepared: Sequence[str]) -> dict[str, Any]:
+    """Held-out sets of the ``prepared`` steps, the recipe's tasks, and answers to its samples."""
+    outputs = run.ledger.outputs()
     results: list[dict[str, Any]] = []
     items: dict[str, Any] = {}
-    sets = _heldout_sets(run, step, outputs)
+    sets = _heldout_sets(run, prepared, outputs)
     for label, (stage_name, digest) in sets.items():
         kept = run.stage(stage_name)
         key = ["heldout", label, kept.kind, kept.heldout.max_records, digest]
@@ -90,16 +102,15 @@ def evaluate(run: Run, step: Step) -> Result:
     samples = measuring.once(
         ["samples", list(run.recipe.samples)], partial(_samples, run, measuring)
     )
-    value = {"model": step.stage, "results": results, "items": items, "samples": samples["answers"]}
-    write_json(run.ledger.evaluation(step.stage), value)
-    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-    return Result(digest, {"metrics": len(results)})
+    return {"results": results, "items": items, "samples": samples["answers"]}
 
 
-def _heldout_sets(run: Run, step: Step, outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _heldout_sets(
+    run: Run, prepared: Sequence[str], outputs: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
     """By source: the stage that prepared its held-out set first, and the set's hash."""
     found: dict[str, tuple[str, str]] = {}
-    for name in step.reads[1:]:
+    for name in prepared:
         stage_name, _, label = name.split("/", 2)
         folder = run.ledger.source(stage_name, label) / "heldout"
         if label not in found and len(Shard(folder)):
@@ -185,9 +196,9 @@ def gate(run: Run, step: Step) -> Result:
 def compared(run: Run, stage: AnyStage) -> dict[str, Comparison]:
     """Every metric of base, parent and stage. Raises DataError when one was not measured on all."""
     parent = parent_stage(run.recipe, stage.name) or "base"
-    base, before, after = (_load(run, name) for name in ("base", parent, stage.name))
+    base, before, after = (load(run, name) for name in ("base", parent, stage.name))
     seed = run.recipe.seed
-    tables = [_by_name(model) for model in (base, before, after)]
+    tables = [results_of(model) for model in (base, before, after)]
     for model, table in zip(("base", parent), tables, strict=False):
         if missing := sorted(tables[2].keys() - table.keys()):
             # Anything put in its place would look like "no change".
@@ -219,12 +230,12 @@ def _rewards(
     return found
 
 
-def _load(run: Run, stage: str) -> dict[str, Any]:
+def load(run: Run, stage: str) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(run.ledger.evaluation(stage).read_text("utf-8"))
     return value
 
 
-def _by_name(evaluation: Mapping[str, Any]) -> dict[str, EvalResult]:
+def results_of(evaluation: Mapping[str, Any]) -> dict[str, EvalResult]:
     results = [
         EvalResult(
             row["name"],

@@ -15,7 +15,7 @@ from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
-from samdan.run import evaluation, growing, training
+from samdan.run import evaluation, growing, healing, training
 from samdan.run import steps as work
 from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
@@ -42,6 +42,7 @@ STEPS: dict[str, work.StepFunction] = {
     "reference": work.reference,
     "train": training.train,
     "evaluate": evaluation.evaluate,
+    "healing": healing.measure_grown,
     "gate": evaluation.gate,
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
@@ -277,6 +278,7 @@ def _is_there(run: Run, step: Step) -> bool:
         "reference": ledger.reference(stage),
         "train": ledger.model(stage) / "config.json",
         "evaluate": ledger.evaluation(stage),
+        "healing": ledger.grown(),
         "gate": ledger.gate(stage),
     }
     return step.verb not in made or made[step.verb].is_file()

@@ -98,6 +98,10 @@ class Ledger:
     def evaluation(self, stage: str) -> Path:
         return self.folder / stage / "eval.json"
 
+    def grown(self) -> Path:
+        """What the grown base was measured at before it trained."""
+        return self.folder / "base" / "grown.json"
+
     def gate(self, stage: str) -> Path:
         return self.folder / stage / "gate.json"
 

@@ -15,6 +15,7 @@ from samdan.report import data_card, render
 from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
+from samdan.run.growth_report import growth_facts
 from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
@@ -65,6 +66,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
             "model": _model(ledger, recipe),
             "recipe": _text(ledger.recipe_file),
             "stages": stages,
+            "growth": growth_facts(ledger, recipe),
             "samples": _samples(ledger, recipe),
             "votes": votes_told(ledger),
             "lineage": _lineage(events, done),

@@ -106,7 +106,9 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
     """The loop's metrics, logged, judged by the monitors, with held-out text measured when due."""
     run, stage = training.run, training.stage
     total = len(training.steps)
-    if training.progress.step == 0 and any(rule.needs_start for rule in stage.rules):
+    # Of a grown model, so that its healing has a beginning.
+    asked = run.recipe.grow is not None or any(rule.needs_start for rule in stage.rules)
+    if training.progress.step == 0 and asked:
         start = _heldout(training)
         run.ledger.record("measured_before", stage=stage.name, values=start)
         training.history.insert(0, Metrics(0, 0, start))
