@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,24 @@ from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
 
 
-def load_model(path: str, revision: str | None = None, quantize: str = "none") -> Any:
+def load_model(
+    path: str,
+    revision: str | None = None,
+    quantize: str = "none",
+    change: Callable[[Any], None] | None = None,
+) -> Any:
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
-    Never runs code that comes with the model.
+    Never runs code that comes with the model. ``change``: what is changed in its config before it
+    is built.
     """
     from transformers import AutoModelForCausalLM
 
     extra: dict[str, Any] = {}
     if quantize != "none":
         extra["quantization_config"] = _quantization(quantize)
+    if change is not None:
+        extra["config"] = _changed_config(path, revision, change)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path,
@@ -49,11 +58,22 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     return model
 
 
-def empty_model(path: str, revision: str | None = None) -> Any:
-    """The model of ``load_model`` without its weights, on the device of the context (meta)."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _changed_config(path: str, revision: str | None, change: Callable[[Any], None] | None) -> Any:
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    if change is not None:
+        change(config)
+    return config
+
+
+def empty_model(
+    path: str, revision: str | None = None, change: Callable[[Any], None] | None = None
+) -> Any:
+    """The model of ``load_model`` without its weights, on the device of the context (meta)."""
+    from transformers import AutoModelForCausalLM
+
+    config = _changed_config(path, revision, change)
     return AutoModelForCausalLM.from_config(
         config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
     )

@@ -26,6 +26,7 @@ from samdan.lm.model import (
     scratch_model,
     weights_hash,
 )
+from samdan.lm.rope import stretched
 from samdan.lm.scoring import Scorer
 from samdan.plan import Step, components, identity, parent_stage
 from samdan.recipe import AnyStage, ScratchBase
@@ -156,7 +157,11 @@ def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> 
         return scratch_model(run.recipe.base.scratch, chat.tokenizer, run.recipe.seed)
     path, revision = run.model_location(parent_stage(run.recipe, stage.name))
     quantize = stage.lora.quantize if stage.lora else "none"
-    model = empty_model(path, revision) if empty else load_model(path, revision, quantize)
+    change = stretched(stage)
+    if empty:
+        model = empty_model(path, revision, change)
+    else:
+        model = load_model(path, revision, quantize, change)
     fit_embeddings(model, chat.tokenizer, run.recipe.seed)
     return add_lora(model, stage.lora, new_tokens(run), run.recipe.seed) if stage.lora else model
 
