@@ -30,6 +30,8 @@ VARIABLES = ("total", "value", "result", "amount", "part", "size")
 OPERATIONS = {"+": "plus", "-": "minus", "*": "times", "/": "over"}
 SHORT, LONG = 256, 1024
 LENGTHS = (128, 256, 512, 1024)
+# Only its base is of interest: the model to compare infilling with.
+PLAIN = "no infilling"
 # What the long phase changes, by the name of the variant.
 PHASES: dict[str, dict[str, Any] | None] = {
     "theta 1e4 to 1e5": {"theta": 1e5},
@@ -80,7 +82,7 @@ def recipe_text(
     infilling = {"fim": {"add_missing": True}} if fim else {}
     source = {"clean": None, "personal": None}
     shared = {
-        "per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "dedup": None,
+        "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "dedup": None,
         "precision": "fp32", "save_steps": 100_000, "heldout": {"share": 0.02, "max_records": 40},
     }  # fmt: skip
     infill = [
@@ -93,7 +95,7 @@ def recipe_text(
     tree = {
         "samdan": 1, "name": name, "seed": seed, "decontaminate": None,
         "base": {
-            "scratch": {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "scratch": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
                         "max_position_embeddings": SHORT},
             "tokenizer": {"vocab_size": 420},
             "data": [{"path": "short.jsonl", "name": "short", **source, **infilling}],
@@ -101,7 +103,7 @@ def recipe_text(
                       "num_train_epochs": 50, "max_steps": steps[0]},
         },
         "stages": [{
-            "name": "long", "kind": "cpt", **shared, "per_device_train_batch_size": 4,
+            "name": "long", "kind": "cpt", **shared, "per_device_train_batch_size": 2,
             "max_length": LONG, "learning_rate": 1e-3, "num_train_epochs": 50,
             "max_steps": steps[1], "gates": [], "warmup_steps": 0.05,
             "data": [{"path": "long.jsonl", "name": "long", **source, **infilling}],
@@ -151,16 +153,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, nargs=2, default=(600, 150))
+    parser.add_argument("--steps", type=int, nargs=2, default=(600, 120))
     given = parser.parse_args()
-    variants = [("no infilling, theta 1e4 to 1e5", False, PHASES["theta 1e4 to 1e5"])]
+    variants: list[tuple[str, bool, dict[str, Any] | None]] = [(PLAIN, False, None)]
     variants += [(name, True, rope) for name, rope in PHASES.items()]
     found: dict[str, list[dict[str, dict[str, EvalResult]]]] = {}
     for seed in given.seeds:
         world = given.out / f"world-{seed}"
         write_world(world, seed)
         for number, (name, fim, rope) in enumerate(variants):
-            text = recipe_text(seed, fim, rope, tuple(given.steps), f"code-{seed}-{number}")
+            steps = (given.steps[0], given.steps[1] if fim else 1)
+            text = recipe_text(seed, fim, rope, steps, f"code-{seed}-{number}")
             results = measured(given.out / f"run-{seed}-{number}", world.resolve(), text)
             found.setdefault(name, []).append(results)
     table = {
@@ -170,7 +173,7 @@ def main() -> None:
                 for metric in by_seed[0][stage]
                 if not metric.endswith("/perplexity")
             }
-            for stage in ("base", "long")
+            for stage in (("base",) if name == PLAIN else ("base", "long"))
         }
         for name, by_seed in found.items()
     }

@@ -30,7 +30,7 @@ LAYERS = (
     ("stages",),
     ("recipe",),
     ("schedule",),
-    ("budget", "report", "plan", "packing"),
+    ("advice", "budget", "report", "plan", "packing"),
     ("lm",),
     ("data", "grow", "train", "evals", "judge"),
     ("run",),
