@@ -36,7 +36,8 @@ def chat() -> ChatFormat:
 
 
 def texts(count: int) -> list[str]:
-    return [f"def f{n}(x):\n    return x + {n}  # {n}을 더한다\n" * (1 + n % 3) for n in range(count)]
+    one = "def f{0}(x):\n    return x + {0}  # {0}을 더한다\n"
+    return [one.format(n) * (1 + n % 3) for n in range(count)]
 
 
 # --- where a document is cut ----------------------------------------------------------------------
@@ -201,7 +202,7 @@ def test_held_out_records_are_not_taken_apart_and_every_token_is_counted(tmp_pat
     assert sum(done) == fates["psm"] + fates["spm"] > 0.7 * len(train)
     assert fates["documents"] == len(train) == sum(done) + fates["chance"] + fates["too_long"]
     assert manifest["tokens_trained"] == train.num_tokens
-    originals = {text for text in texts(80)}
+    originals = set(texts(80))
     for number in range(len(train)):
         ids = train.record(number).tokens.tolist()
         if infilling.middle in ids:

@@ -46,17 +46,18 @@ def haystack(
     """Numbers of the lines before and behind the needle.
 
     ``sizes``: tokens of every line of the documents; lines are taken from number ``first`` on,
-    around the end where needed, and no line twice, until the next would exceed ``budget``. The
+    around the end where needed, no line twice, those left out that would exceed ``budget``. The
     needle lies at the line break nearest to ``depth`` of their tokens.
     """
     taken: list[int] = []
-    total = 0
+    total, shortest = 0, min(sizes, default=0)
     for step in range(len(sizes)):
-        line = (first + step) % len(sizes)
-        if total + sizes[line] > budget:
+        if budget - total < shortest:
             break
-        taken.append(line)
-        total += sizes[line]
+        line = (first + step) % len(sizes)
+        if total + sizes[line] <= budget:
+            taken.append(line)
+            total += sizes[line]
     ends = [0]
     for line in taken:
         ends.append(ends[-1] + sizes[line])

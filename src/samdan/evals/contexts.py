@@ -105,11 +105,10 @@ def needle(task: Needle, items: Sequence[Row], subject: Subject) -> Scored:
         own = len(subject.chat.encode_text(f"{one.sentence}\n{one.question}{one.answer}")) + 4
         first = chance.randrange(len(lines)) if lines else 0
         before, after = haystack(sizes, first, length - own, depth)
-        filled = sum(sizes[line] for line in (*before, *after))
-        if filled < FULL * (length - own):
+        if sum(sizes) < FULL * (length - own):
             raise DataError(
-                f"evaluate.{task.name}: the documents hold {sum(sizes)} tokens and fill "
-                f"{filled + own} of {length}; take more documents, or shorter 'lengths'"
+                f"evaluate.{task.name}: the documents hold {sum(sizes)} tokens and {length} are to "
+                f"be filled; take more documents, or shorter 'lengths'"
             )
         hay = ["".join(lines[line] for line in part) for part in (before, after)]
         prompt = f"{hay[0]}{one.sentence}\n{hay[1]}{one.question}"

@@ -42,9 +42,10 @@ class Reader:
 
 # Source code is read as it stands, one document a file.
 CODE: Final = (
-    ".py .pyi .rs .go .c .h .cc .cpp .hpp .cu .cs .java .kt .scala .swift .js .jsx .ts .tsx .vue "
-    ".rb .php .lua .jl .r .sh .sql"
-).split()
+    ".py", ".pyi", ".rs", ".go", ".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".cs", ".java", ".kt",
+    ".scala", ".swift", ".js", ".jsx", ".ts", ".tsx", ".vue", ".rb", ".php", ".lua", ".jl", ".r",
+    ".sh", ".sql",
+)  # fmt: skip
 READERS: Final[Mapping[str, Reader]] = {
     **dict.fromkeys(CODE, Reader(text_rows)),
     ".txt": Reader(text_rows),
