@@ -3,8 +3,8 @@
 python -m experiments.code_domain runs/code-domain [RESULTS.json] [--seeds 0 1 2]
 
 The documents are made-up programs: every function is followed by a comment that says what it does,
-so that a hidden line can be told from what stands behind it, and one sentence of every document
-comes again at its end, so that a number must be found. Models see blocks of 256 tokens; the long
+so that a hidden line can be told from what stands behind it, and sentences with a number come again
+at the end, so that the number must be found. Models see blocks of 256 tokens; the long
 phase goes on with four times as many. Everything runs through recipes, as a user would do it.
 """
 
@@ -54,24 +54,39 @@ def function(rng: random.Random) -> str:
     )
 
 
-def program(rng: random.Random, functions: int) -> str:
-    """So many functions, a sentence with a number somewhere between them, and again at the end."""
+def program(rng: random.Random, functions: int, sentences: int) -> str:
+    """Functions, sentences with a number anywhere between them, and all of these once more."""
     parts = [function(rng) for _ in range(functions)]
-    hidden = needle("en", rng)
-    parts.insert(rng.randrange(len(parts) + 1), f"{hidden.sentence}\n")
-    return "\n".join([*parts, hidden.sentence]) + "\n"
+    hidden: dict[str, str] = {}
+    while len(hidden) < sentences:
+        one = needle("en", rng)
+        hidden[one.question] = one.sentence
+    for sentence in hidden.values():
+        parts.insert(rng.randrange(len(parts) + 1), f"{sentence}\n")
+    again = rng.sample(list(hidden.values()), len(hidden))
+    return "\n".join([*parts, *again]) + "\n"
+
+
+def short_program(rng: random.Random) -> str:
+    """Half of them hold numbers only: looking one up is learned slowly where it is rare."""
+    if rng.random() < 0.5:
+        return program(rng, 0, 7)
+    return program(rng, rng.randint(1, 4), rng.randint(1, 3))
 
 
 def write_world(folder: Path, seed: int) -> None:
     """Programs that fit the short blocks, programs that need the long ones, and text to hide in."""
     rng = random.Random(f"code/{seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {"short": (4000, 1, 5), "long": (600, 4, 22), "unseen": (60, 2, 5), "hay": (40, 20, 22)}
-    for name, (count, fewest, most) in sizes.items():
-        texts = [program(rng, rng.randint(fewest, most)) for _ in range(count)]
-        if name == "hay":  # functions only: a second number would be another needle
-            texts = ["\n".join(function(rng) for _ in range(most)) for _ in range(count)]
-        rows = (json.dumps({"text": text}) for text in texts)
+    texts = {
+        "short": [short_program(rng) for _ in range(6000)],
+        "long": [program(rng, rng.randint(4, 20), rng.randint(1, 5)) for _ in range(600)],
+        "unseen": [program(rng, rng.randint(2, 4), 1) for _ in range(60)],
+        # Functions only: a second number would be another needle.
+        "hay": [program(rng, 20, 0) for _ in range(40)],
+    }
+    for name, found in texts.items():
+        rows = (json.dumps({"text": text}) for text in found)
         (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
 
 
@@ -153,7 +168,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, nargs=2, default=(600, 120))
+    parser.add_argument("--steps", type=int, nargs=2, default=(700, 100))
     given = parser.parse_args()
     variants: list[tuple[str, bool, dict[str, Any] | None]] = [(PLAIN, False, None)]
     variants += [(name, True, rope) for name, rope in PHASES.items()]

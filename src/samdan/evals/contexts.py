@@ -79,7 +79,10 @@ def _prompts(
     """Token ids of every prompt, and the tokens that end an answer (None: the chat format's)."""
     if task.order == "prefix_only":
         start = [] if subject.chat.document_start is None else [subject.chat.document_start]
-        before = subject.chat.encode_texts([item["prefix"] for item in asked])
+        # Without the line's indent: in plain text it is one token with what follows, and a prompt
+        # that ends inside of it is one that such a model has never seen.
+        texts = [item["prefix"].rstrip(" \t") for item in asked]
+        before = subject.chat.encode_texts(texts)
         # An empty prompt cannot be continued; the end of another document says: begin.
         end = [] if subject.chat.document_end is None else [subject.chat.document_end]
         return [start + ids or end for ids in before], None
