@@ -26,7 +26,7 @@ LAYERS = (
     ("preferences", "infilling", "rope"),
     ("contexts",),
     ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
-    ("sources", "growing"),
+    ("sources", "growing", "adapters", "averaging", "unfreezing"),
     ("stages",),
     ("recipe",),
     ("schedule",),

@@ -25,6 +25,7 @@ from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase, Source
 from samdan.records import DataError
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
+from samdan.unfreezing import course
 
 # Bytes of file per token, before anything is prepared: Korean in Qwen2.5's vocabulary has 0.73
 # tokens a character of 3 bytes; gzip shrinks text about fourfold.
@@ -47,6 +48,7 @@ class StagePlan:
     fits: dict[str, list[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
+    phases: list[dict[str, Any]] = field(default_factory=list)
 
 
 def step_states(
@@ -93,6 +95,11 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
             plan.warmup = warmup_length(stage, plan.steps)
             plan.remarks += remarks(stage, plan.steps)
             plan.advice = _advice(recipe, stage, plan, shape)
+            if isinstance(stage, CptStage) and stage.unfreeze is not None:
+                plan.phases = [
+                    {"train": phase.name, "steps": steps, "until": phase.until is not None}
+                    for phase, steps in course(stage.unfreeze, plan.steps)
+                ]
         plan.remarks += positions.get(stage.name, [])
         if shape is not None:
             tokens = stage.micro_batch_tokens or stage.max_length

@@ -58,6 +58,9 @@ def _print_stage(plan: StagePlan, processes: int) -> None:
         fitting = plan.fits if total > 10 * GIB else {}
         for card, ways in fitting.items():
             print(f"    {card:12} {', '.join(ways) or 'nothing fits'}")
+    for number, phase in enumerate(plan.phases, 1):
+        most = "at most " if phase["until"] else ""
+        print(f"  phase {number}: {phase['train']}, {most}{phase['steps']:,} steps")
     for number, line in enumerate(plan.advice):
         print(f"  {'advice:' if number == 0 else '       '} {line}")
     for remark in plan.remarks:
