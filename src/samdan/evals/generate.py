@@ -45,10 +45,12 @@ def generate(
     max_new_tokens: int,
     poll: Callable[[], None] = lambda: None,
     sampling: Sampling | None = None,
+    stops: Sequence[int] | None = None,
 ) -> list[tuple[str, bool]]:
     """As ``greedy``, or sampled where ``sampling`` is given.
 
     What is drawn for a prompt depends on the seed and on the prompt's number, not on the batch.
+    ``stops``: tokens that end an answer, in place of those of the chat format.
     """
     answers: list[tuple[str, bool]] = [("", False)] * len(prompts)
     # Shortest first; prompts of similar length share a batch, so there is little padding.
@@ -60,7 +62,9 @@ def generate(
             size = max(1, min(128, BATCH_TOKENS // widest))
             chosen, order = order[-size:], order[:-size]
             drawing = [_Drawing(sampling, chosen)] if sampling else []
-            outputs = _generate(model, chat, [prompts[i] for i in chosen], max_new_tokens, drawing)
+            ends = chat.stop_tokens if stops is None else tuple(stops)
+            some = [prompts[i] for i in chosen]
+            outputs = _generate(model, chat, some, max_new_tokens, drawing, ends)
             for number, answer in zip(chosen, outputs, strict=True):
                 answers[number] = answer
     return answers
@@ -115,8 +119,8 @@ def _generate(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     processors: Sequence[LogitsProcessor],
+    stops: Sequence[int],
 ) -> list[tuple[str, bool]]:
-    stops = chat.stop_tokens
     pad = stops[0] if stops else 0
     width = max(map(len, prompts))
     device = next(model.parameters()).device

@@ -158,6 +158,12 @@ def _notes(prepared: Mapping[str, Any]) -> list[str]:
             f"Selected by {chosen['method']}: {after['documents']} of {before['documents']} "
             f"documents, {after['tokens']} of {before['tokens']} tokens (selection.md)"
         )
+    if found := prepared.get("infilling"):
+        notes.append(
+            f"Read with the middle last: {found['psm'] + found['spm']} of {found['documents']} "
+            f"documents (psm {found['psm']}, spm {found['spm']}); {found['too_long']} do not fit "
+            f"into one pack"
+        )
     return notes
 
 
