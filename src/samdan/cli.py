@@ -16,6 +16,7 @@ import typer
 from samdan import __version__
 from samdan.commands.judge import app as judge
 from samdan.commands.synthesize import app as synthesize
+from samdan.commands.vocab import app as vocab
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
+app.add_typer(vocab, name="vocab")
 
 
 class Engines(StrEnum):

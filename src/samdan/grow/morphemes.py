@@ -6,8 +6,10 @@ the old tokenizer has stays as it is.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,14 +29,14 @@ def _analyser() -> Any:
             "base.grow.vocab.morphemes needs kiwipiepy, which is not installed: "
             "pip install 'samdan[corpus]'"
         ) from None
-    return kiwipiepy.Kiwi(num_workers=0, model_type="cong")
+    return kiwipiepy.Kiwi(num_workers=len(os.sched_getaffinity(0)), model_type="cong")
 
 
 def cut_at_morphemes(words: Words, pieces: Pieces) -> Words:
     """The same words, each cut at the edges of its morphemes where a token ends there too."""
     tokens = [pieces.bytes_of[number] for number in words.ids.tolist()]
     starts = words.starts.tolist()
-    spelled: list[list[bytes]] = [tokens[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    spelled: list[list[bytes]] = [tokens[a:b] for a, b in pairwise(starts)]
     texts = [b"".join(word).decode(errors="replace") for word in spelled]
     edges: list[int] = []
     for start, word, text, found in zip(

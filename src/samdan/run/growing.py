@@ -16,13 +16,14 @@ from typing import Any
 from samdan.data.protect import Cleaned, is_held
 from samdan.data.store import texts_of
 from samdan.grow.model import extend_rows
-from samdan.grow.rows import NewTokens
+from samdan.grow.rows import NewTokens, Similar
+from samdan.grow.similar import similar_tokens
 from samdan.grow.vocabulary import grow_vocabulary
 from samdan.lm import growth
 from samdan.lm.files import write_json
 from samdan.lm.growth import Growth, OldPieces
 from samdan.lm.model import local_folder, weights_hash
-from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash
+from samdan.lm.tokenizer import load_tokenizer, text_encoder, tokenizer_hash
 from samdan.plan import Step, vocabulary_sources
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
@@ -99,8 +100,9 @@ def grow_base(run: Run, step: Step) -> Result:
         methods: dict[str, str] = {
             "input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input
         }  # fmt: skip
+        similar = _similar(run, new) if "similar" in methods.values() else ()
         before, after, used = extend_rows(
-            source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed
+            source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed, similar
         )
         made = Growth(before, new.ids, new.pieces, used, made.new_layers, made.sources)
         facts |= {"new_tokens": len(new.ids), "rows": [before, after]}
@@ -110,6 +112,11 @@ def grow_base(run: Run, step: Step) -> Result:
         shutil.rmtree(final)
     staging.rename(final)
     return Result(weights_hash(final), facts)
+
+
+def _similar(run: Run, new: NewTokens) -> tuple[Similar, ...]:
+    encoder = text_encoder(load_tokenizer(str(run.ledger.vocabulary())))
+    return similar_tokens(_texts(run), encoder, new, run.recipe.seed, run.signals.poll)
 
 
 def _rows(source: Path) -> int:
