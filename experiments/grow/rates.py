@@ -1,0 +1,66 @@
+"""A separate learning rate for embeddings and head against none, grown and not.
+
+python -m experiments.grow.rates runs/grow docs/grow-rates.json [--data FOLDER]
+
+Court decisions without any English, equally many steps in each case. Prints a Markdown table and
+paired differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.grow.common import Study, adapt, arguments, base, paired
+from experiments.grow.unfreezing import EARLY, GROW, STEPS, headings, row
+
+RATE = 1e-3
+CASES: Mapping[str, tuple[Mapping[str, Any] | None, Mapping[str, Any]]] = {
+    "not grown, a tenth": (None, {}),
+    "not grown, one rate": (None, {"embedding_lr": RATE, "lm_head_lr": RATE}),
+    "grown, old rows a tenth": (GROW, {}),
+    "grown, one rate": (GROW, {"embedding_lr": RATE, "lm_head_lr": RATE}),
+    "grown, all rows a tenth": (GROW, {"new_rows_lr": RATE / 10}),
+}
+PAIRS = (
+    ("not grown, a tenth", "not grown, one rate"),
+    ("grown, old rows a tenth", "grown, one rate"),
+    ("grown, all rows a tenth", "grown, old rows a tenth"),
+)
+
+
+def main() -> None:
+    given = arguments(__doc__)
+    study = Study(given.results)
+    for seed in given.seeds:
+        model = base(given.home, given.data, seed)
+        for case in CASES:
+            study.measure(case, seed, Arm(given.home, case, seed, model))
+    print(study.table(list(CASES), headings(STEPS), digits=3))
+    for ours, theirs in PAIRS:
+        for key in (f"law {EARLY}", f"law {STEPS}", "en after"):
+            mean, half = paired(study.values(ours, key), study.values(theirs, key))
+            print(f"{ours}, {key}, against {theirs}: {mean:+.4f} ± {half:.4f}")
+
+
+class Arm:
+    """One case with one seed."""
+
+    def __init__(self, home: Path, case: str, seed: int, model: Path) -> None:
+        self._home, self._case, self._seed, self._model = home, case, seed, model
+
+    def __call__(self) -> dict[str, float]:
+        grow, fields = CASES[self._case]
+        # The case that has the program's defaults is also the plain one of the other study.
+        plain = self._case == "grown, old rows a tenth"
+        name = "unfreezing-all-from-the-start" if plain else "rates-" + self._case.replace(" ", "-")
+        found = adapt(
+            self._home, name, self._seed, self._model, dict(grow) if grow else None,
+            replay=0.0, max_steps=STEPS, eval_steps=EARLY, **fields,
+        )  # fmt: skip
+        return row(found)
+
+
+if __name__ == "__main__":
+    main()
