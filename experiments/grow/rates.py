@@ -21,12 +21,10 @@ CASES: Mapping[str, tuple[Mapping[str, Any] | None, Mapping[str, Any]]] = {
     "not grown, one rate": (None, {"embedding_lr": RATE, "lm_head_lr": RATE}),
     "grown, old rows a tenth": (GROW, {}),
     "grown, one rate": (GROW, {"embedding_lr": RATE, "lm_head_lr": RATE}),
-    "grown, all rows a tenth": (GROW, {"new_rows_lr": RATE / 10}),
 }
 PAIRS = (
     ("not grown, a tenth", "not grown, one rate"),
     ("grown, old rows a tenth", "grown, one rate"),
-    ("grown, all rows a tenth", "grown, old rows a tenth"),
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.grow.common import Measured, Study, adapt, arguments, base, paired
 
 GROW = {"vocab": {"merges": 600, "min_count": 20, "sources": ["law"]}}
-STEPS, EARLY = 200, 50
+STEPS, EARLY = 100, 50
 PLAIN = "all from the start"
 CASES: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {},
@@ -24,7 +24,6 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     },
     "eeve, seven phases": {"unfreeze": "eeve"},
     "new rows only": {"unfreeze": ["new_both"]},
-    "all, 10% English": {"replay": 0.1},
 }
 
 
@@ -58,7 +57,7 @@ class Arm:
     def __call__(self) -> dict[str, float]:
         # A source of no tokens is still measured.
         fields = {"replay": 0.0, "max_steps": STEPS, "eval_steps": EARLY} | CASES[self._case]
-        name = f"unfreezing-{self._case.replace(' ', '-').replace(',', '').replace('%', '')}"
+        name = f"unfreezing-{self._case.replace(' ', '-').replace(',', '')}"
         return row(adapt(self._home, name, self._seed, self._model, GROW, **fields))
 
 
