@@ -21,11 +21,13 @@ from samdan.tasks import locations as task_locations
 
 # Bumped when the same inputs lead to other results: old results are then made again.
 VERSION = 2
+# Bumped when evaluation gives other metrics of the same model.
+MEASURED = 2
 # Fields of a stage that change how it is watched, not what it computes.
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
     "gates", "max_responses", "max_bad_rows", "max_truncated", "heldout", "kind", "adapts_to",
-    "replay_share", "anneal", "dedup", "shard",
+    "replay_share", "anneal", "dedup", "shard", "compile",
 ])  # fmt: skip
 _PREPARING = ("kind", "max_length", "heldout", "max_bad_rows")
 _CLEANING = ("kind", "max_bad_rows")
@@ -242,6 +244,8 @@ def _clean_steps(stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]
         cleaned.append(Step(name, "clean", stage.name, (), fields, source.label))
     reads = tuple(step.name for step in cleaned)
     copies = {"dedup": dumped["dedup"]}
+    if dumped.get("max_template_share") is not None:
+        copies["max_template_share"] = dumped["max_template_share"]
     return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads, copies)]
 
 
@@ -338,6 +342,7 @@ def _evaluate_step(
 ) -> Step:
     tasks = [task.model_dump(mode="json") for task in recipe.evaluate]
     fields = {
+        "metrics": MEASURED,
         "evaluate": tasks,
         "samples": list(recipe.samples),
         "files": [_read_by(task, fingerprints) for task in recipe.evaluate],

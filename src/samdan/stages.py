@@ -17,6 +17,7 @@ from samdan.removing import Dedup
 from samdan.rules import (
     Displaced,
     Displacing,
+    Diverging,
     Forgetting,
     Gate,
     Improved,
@@ -96,6 +97,8 @@ class Stage(Spec):
     shard: Literal["auto", "none", "full"] = "auto"
     """Whether several processes split weights, gradients and states (FSDP2) or each keep them all.
     ``auto``: split where they would fill more than half of the memory."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the decoder layers; ``auto``: on a GPU with Triton, where nothing is dropped."""
     dropout: Share = 0.0
     """On what each attention and MLP block adds, drawn from (seed, step, record)."""
     lora: Lora | None = None
@@ -152,6 +155,11 @@ class Stage(Spec):
                 "shard: 'full' splits fp32 weights and AdamW's states; it goes with optim 'adamw', "
                 "without lora.quantize and without keep_best, whose tasks need a whole model"
             )
+        if self.compile == "always" and self.drops:
+            raise ValueError(
+                "compile: 'always' does not go with dropout, whose places differ from layer to "
+                "layer; set compile to 'auto', or dropout and lora.dropout to 0"
+            )
         if self.average is not None and self.keep_best is not None:
             raise ValueError("'keep_best' exports one epoch and 'average' a mean; choose one")
         for key in ("lr_groups", "freeze", "train_only"):
@@ -174,6 +182,11 @@ class Stage(Spec):
         """Whether several processes can split its weights and states."""
         plain = self.lora is None or self.lora.quantize == "none"
         return self.optim == "adamw" and plain and self.keep_best is None
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped while it trains."""
+        return self.dropout > 0 or (self.lora is not None and self.lora.dropout > 0)
 
     @property
     def units_per_step(self) -> int:
@@ -253,6 +266,9 @@ class SftStage(Stage):
     save_steps: Count = 2000
     eval_steps: Count = 500
     dedup: Dedup | None = Dedup(near=False)
+    max_template_share: Annotated[float, Field(strict=True, gt=0, le=1)] | None = None
+    """Conversations whose answers open or close alike, in the same form, make up no larger share;
+    the rest are left out. Nothing is where there are too few kinds of answers for it."""
 
     @model_validator(mode="after")
     def _has_no_documents(self) -> SftStage:
@@ -276,7 +292,7 @@ class DpoStage(Stage):
     save_steps: Count = 1000
     eval_steps: Count = 250
     rules: tuple[Monitor, ...] = (
-        NonFinite(), LossSpike(), Unstable(), Displacing(), Slow(),
+        NonFinite(), LossSpike(), Unstable(), Displacing(), Diverging(), Slow(),
     )  # fmt: skip
     dedup: Dedup | None = Dedup(near=False)
     beta: Positive = 0.1

@@ -15,6 +15,7 @@ from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.files import disk_errors
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
@@ -161,7 +162,8 @@ def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_tu
     """Writes Hugging Face layout (safetensors) and returns the hash of the weights."""
     if stop_at_turn:
         set_stop_tokens(chat, model)
-    model.save_pretrained(folder, safe_serialization=True)
+    with disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)
     chat.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, "utf-8")
     return weights_hash(folder)

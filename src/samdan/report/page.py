@@ -15,6 +15,7 @@ from samdan.report.overview import header, notes, numbers, spell, status, tiers,
 from samdan.report.reading import Report, Stage, stages, verdicts
 from samdan.report.style import CSS, JS, POLICY
 from samdan.report.table import Cell, column, table
+from samdan.report.votes import votes
 from samdan.report.words import say, spoken
 
 MOST_EVENTS = 300
@@ -29,6 +30,7 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
         "learning": learning(report),
         "data": data(report),
         "samples": samples(report),
+        "votes": votes(report),
         "rules": rules(report),
         "attempts": attempts(report),
         "settings": settings(report),

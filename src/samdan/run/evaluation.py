@@ -15,7 +15,7 @@ from samdan.evals.score import Scored, Subject, reward_results, score_heldout, s
 from samdan.evals.stats import compare
 from samdan.lm.files import write_json
 from samdan.lm.shards import Shard
-from samdan.plan import Step, parent_stage
+from samdan.plan import MEASURED, Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
 from samdan.rules import Gate
@@ -52,7 +52,8 @@ class Measuring:
 
     def once(self, key: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result for (model, key), from the run's cache where it was measured before."""
-        text = json.dumps([self.model_hash, *key], ensure_ascii=False, sort_keys=True, default=str)
+        named = [MEASURED, self.model_hash, *key]
+        text = json.dumps(named, ensure_ascii=False, sort_keys=True, default=str)
         cached = self.run.ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())
         if not cached.is_file():
             write_json(cached, clean(measure()))

@@ -15,6 +15,7 @@ from samdan.report import data_card, render
 from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
+from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
@@ -65,6 +66,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
             "recipe": _text(ledger.recipe_file),
             "stages": stages,
             "samples": _samples(ledger, recipe),
+            "votes": votes_told(ledger),
             "lineage": _lineage(events, done),
             "events": _events(events),
         }
@@ -234,7 +236,7 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = (
         "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
-        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+        "checkpoint_damaged", "disk_filling", "attempt_kept", "preempted", "failed",
     )  # fmt: skip
     return [
         {

@@ -19,6 +19,7 @@ from samdan.data.mixing import check_accounts, mix
 from samdan.data.prepare import Guard, Preparation, prepare_source
 from samdan.data.protect import Cleaned, build_guard
 from samdan.data.store import KEPT, clean_parts, read_part, texts_of
+from samdan.data.templates import cap_templates
 from samdan.evals.items import items_of
 from samdan.lm import growth
 from samdan.lm.chat import ChatFormat
@@ -27,7 +28,7 @@ from samdan.lm.model import load_model, weights_hash
 from samdan.lm.shards import Index, Shard, TrainingData
 from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
 from samdan.plan import Step, components, identity, tokenizer_sources
-from samdan.recipe import AnyStage, Source
+from samdan.recipe import AnyStage, SftStage, Source
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
 from samdan.run.labels import prove_labels
@@ -98,11 +99,18 @@ def clean(run: Run, step: Step) -> Result:
 
 
 def copies(run: Run, step: Step) -> Result:
-    """Which records of a stage are copies of earlier ones, over all its sources."""
+    """Which records of a stage are copies of earlier ones, or too many in one template."""
     stage = run.stage(step.stage)
     cleaned = {s.label: run.ledger.clean(stage.name, s.label) for s in stage.data}
-    found = find_copies(cleaned, run.ledger.copies(stage.name), stage.dedup)
-    return Result(found["sha256"], _only(found, "copies"))
+    folder = run.ledger.copies(stage.name)
+    found = find_copies(cleaned, folder, stage.dedup)
+    if not isinstance(stage, SftStage):
+        return Result(found["sha256"], _only(found, "copies"))
+    framed = cap_templates(cleaned, folder, stage.max_template_share)
+    digest = found["sha256"]
+    if framed.get("left_out"):
+        digest = hashlib.sha256(f"{digest} {framed['sha256']}".encode()).hexdigest()
+    return Result(digest, _only(found, "copies") | {"templates": framed})
 
 
 def protect(run: Run, step: Step) -> Result:

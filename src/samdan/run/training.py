@@ -36,10 +36,12 @@ from samdan.run.context import Run
 from samdan.run.learning import average_of, freeze, growth_of, put_average_in, unfreezing_of
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.run.verdicts import verdict_row
+from samdan.run.watchdog import Watchdog
 from samdan.run.watching import Training, best_step, history_of, watched
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
 from samdan.train.optim import make_optimizer
+from samdan.train.room import require_room_for_all
 from samdan.train.state import (
     Progress,
     checkpoint_at,
@@ -70,15 +72,18 @@ def train(run: Run, step: Step) -> Result:
 def _to_the_end(training: Training, verdicts: dict[str, Verdict]) -> None:
     """All steps, with checkpoints; the state is saved before a signal stops it."""
     run, stage = training.run, training.stage
-    for metrics in watched(training, verdicts):
-        asked_to_stop = parallel.any_rank(bool(run.signals.received))
-        if asked_to_stop or metrics.step % stage.save_steps == 0:
-            training.save()
-        if asked_to_stop:
-            training.saved()
-            run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
-            run.signals.receive_too()
-            run.signals.poll()
+    stacks = run.ledger.model(stage.name).parent / f"hang-{parallel.rank()}.txt"
+    with Watchdog(stacks, f"{stage.name}/train") as watchdog:
+        for metrics in watched(training, verdicts):
+            watchdog.alive()
+            asked_to_stop = parallel.any_rank(bool(run.signals.received))
+            if asked_to_stop or metrics.step % stage.save_steps == 0:
+                training.save()
+            if asked_to_stop:
+                training.saved()
+                run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
+                run.signals.receive_too()
+                run.signals.poll()
 
 
 def _go_to_best(training: Training) -> None:
@@ -110,7 +115,9 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     if model is None:  # the main process's weights are handed on where the model is split
         with torch.device("meta") if split else contextlib.nullcontext():
             model = _model(run, stage, chat, empty=split)
-    scorer = Scorer(model, bf16=chosen["precision"] == "bf16")
+    if not split:
+        model.to(best_device())
+    scorer = Scorer(model, bf16=chosen["precision"] == "bf16", compile_layers=chosen["compile"])
     if stage.dropout:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
     replace_lora_dropout(model, scorer.dropout)
@@ -118,8 +125,8 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if split:
         sharding.shard(scorer, best_device(), scorer.bf16)
-    else:
-        scorer.to(best_device())
+    if parallel.is_main():
+        _require_room(run, stage, model)
     scratch = run.is_scratch(stage.name)
     optimizer = make_optimizer(model, stage, scratch, growth_of(run, stage))
     data = training_data(run, stage)
@@ -147,6 +154,21 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         run, stage, chat, scorer, optimizer, steps, progress, history, writer,
         unfreezing_of(stage, model, optimizer), average,
     )  # fmt: skip
+
+
+def _require_room(run: Run, stage: AnyStage, model: Any) -> None:
+    """Hours of training are not begun whose checkpoints the disk cannot hold."""
+    states = 2 if stage.optim == "adamw_8bit" else 8
+    averages = 0 if stage.average is None else 4
+    try:
+        require_room_for_all(
+            run.ledger.checkpoints(stage.name), model, 4 + states + averages, stage.save_total_limit
+        )
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"stages.{stage.name}: its checkpoints do not fit the disk: {error.strerror}. Free "
+            f"some space, choose another --out, or keep fewer (save_total_limit)"
+        ) from None
 
 
 def _checkpoint_of_response(run: Run, stage: AnyStage) -> Path | None:

@@ -25,13 +25,15 @@ from samdan.train.batches import Steps, extend_chain
 from samdan.train.loop import Cursor, Hooks, Learning, train_steps
 from samdan.train.objectives import objective_for
 from samdan.train.reference import load_reference
-from samdan.train.state import Beside, Progress, require_room, save_checkpoint
+from samdan.train.room import missing, require_room
+from samdan.train.state import Beside, Progress, save_checkpoint
 from samdan.train.unfreezing import Unfreezing
 from samdan.train.writer import Writer
 from samdan.unfreezing import Place, last_step, place_at, rewarming
 
 KEPT = "keep_best"  # the signed metric of that name, by which the best epoch is found
 HISTORY = 1024  # metrics that monitors can look back on
+LOOK = 5  # steps after which the disk is looked at again
 
 
 @dataclass
@@ -49,15 +51,16 @@ class Training:
     writer: Writer | None = None  # writes checkpoints beside the training
     unfreezing: Unfreezing | None = None
     average: Averaging | None = None
+    told: set[str] = field(default_factory=set)  # what is said once
 
     def save(self) -> None:
         """A checkpoint of this moment: by the main process, or by all where the model is split."""
         self.saved()
         if parallel.is_main() or self.progress.chosen["shard"] == "full":
             folder = self.run.ledger.checkpoints(self.stage.name)
-            with self._told():
+            with self._explained():
                 if parallel.is_main():
-                    require_room(folder)
+                    require_room(folder, self.scorer.model)
                 save_checkpoint(
                     folder,
                     self.scorer.model,
@@ -73,11 +76,11 @@ class Training:
     def saved(self) -> None:
         """Returns when no checkpoint is being written any more."""
         if self.writer is not None:
-            with self._told():
+            with self._explained():
                 self.writer.wait()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -85,6 +88,18 @@ class Training:
                 f"a checkpoint could not be written at step {self.progress.step} "
                 f"({error.strerror}); the last good one is kept. Free some space and run again."
             ) from None
+
+    def look_for_room(self) -> None:
+        """Says once that the disk is filling, while somebody can still do something about it."""
+        if not parallel.is_main() or "room" in self.told:
+            return
+        folder = self.run.ledger.checkpoints(self.stage.name)
+        if not (found := missing(folder, self.scorer.model)):
+            return
+        self.told.add("room")
+        text = f"{self.stage.name}: no room for the next checkpoint in {folder}: {found}"
+        self.run.ledger.record("disk_filling", stage=self.stage.name, text=text)
+        self.run.say(f"{text}; training goes on until it is due (every {self.stage.save_steps})")
 
 
 def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metrics]:
@@ -127,7 +142,11 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         ends = stage.keep_best is not None and _ends_epoch(training, metrics.step)
         if ends:
             metrics = replace(metrics, values={**metrics.values, **_task_score(training)})
+        # Clocks and held-out measurements are every process's own until here.
+        metrics = replace(metrics, values=parallel.mean_over_ranks(metrics.values))
         _remember(training, metrics)
+        if metrics.step % LOOK == 0:
+            training.look_for_room()
         if ends:
             training.save()
         if parallel.is_main():
@@ -235,7 +254,8 @@ def _task_score(training: Training) -> dict[str, float]:
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
+    named = row.keys() - {"step", "tokens"}  # Metrics has them beside the values
+    return {k: float(row[k]) for k in row if k in named and isinstance(row[k], int | float)}
 
 
 def _judge(training: Training, verdicts: dict[str, Verdict]) -> None:

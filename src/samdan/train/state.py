@@ -8,7 +8,6 @@ each writes its own rows, and the main process does the rest.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -220,21 +219,6 @@ def _keep_newest(folder: Path, progress: Progress, keep: int, beside: Beside) ->
             shutil.rmtree(path)
 
 
-def require_room(folder: Path) -> None:
-    """Raises OSError before a checkpoint is begun for which the disk has no room.
-
-    As large as the last one is assumed, and a tenth more.
-    """
-    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
-    if not sizes:
-        return
-    needed, free = int(1.1 * max(sizes)), shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free on its disk"
-        )
-
-
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that training changes; a tied one is listed once."""
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
@@ -331,6 +315,12 @@ def _state(states: pieces.Saved, full: str, own: Mapping[str, nn.Parameter]) -> 
     state = torch.zeros_like(parameter, dtype=value.dtype)
     local_part(state).copy_(value)
     return state
+
+
+def of_others(folder: Path, identity: str) -> int:
+    """How many checkpoints belong to other identities; 0 where this one has some of its own."""
+    own = len(_candidates(folder, identity))
+    return 0 if own else len(list(folder.glob("step-*")))
 
 
 def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:
