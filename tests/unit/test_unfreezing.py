@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
-from samdan.lm.scoring import Scorer
 from samdan.averaging import Ema, Last
 from samdan.budget import KNOWN_SHAPES, memory_parts, remarks
+from samdan.lm.scoring import Scorer
 from samdan.records import Metrics, RecipeError
 from samdan.report.learning import phases_of
 from samdan.rules import Unstable
