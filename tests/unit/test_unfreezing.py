@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
+from e2e.helpers import RECIPE
 from samdan.averaging import Ema, Last
 from samdan.budget import KNOWN_SHAPES, memory_parts, remarks
 from samdan.lm.scoring import Scorer
+from samdan.plan import numbers
+from samdan.recipe import parse
 from samdan.records import Metrics, RecipeError
 from samdan.report.learning import phases_of
 from samdan.rules import Unstable
+from samdan.run.check import Findings, _groups
 from samdan.train.blocks import blocks_of, clear_rows, freeze_parameters, update
 from samdan.train.loop import Hooks, Learning, train_steps
 from samdan.train.objectives import NextToken
@@ -429,3 +433,28 @@ def test_phases_are_read_back_from_the_metrics() -> None:
     assert [row["converged"] for row in found] == [True, True]  # of 3 and 9 steps
     assert not any(row["converged"] for row in phases_of(phases, rows, None))
     assert found[0]["loss_first"] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("unfreeze: eeve", r"stages\.cpt\.unfreeze\[0\] \('new_input'\): .* nothing grows"),
+        ("new_rows_lr: 1e-3", r"stages\.cpt\.new_rows_lr: .* nothing grows"),
+        ("freeze: [nowhere]", r"stages\.cpt\.freeze: 'nowhere' matches no parameter"),
+        ("train_only: [nowhere]", r"stages\.cpt\.train_only: 'nowhere' matches no parameter"),
+    ],
+)
+def test_the_check_tells_before_anything_is_read(more: str, said: str) -> None:
+    given = parse(RECIPE.replace("- name: cpt\n", f"- name: cpt\n    {more}\n"), "r.yaml")
+    with pytest.raises(RecipeError, match=said):
+        _groups(given, given.stages[0], Findings())
+
+
+def test_where_checkpoints_are_averaged_their_steps_are_part_of_the_result() -> None:
+    def changes(**fields: Any) -> bool:
+        one, other = (numbers(tiny.cpt(save_steps=steps, **fields)) for steps in (10, 20))
+        return one != other
+
+    assert changes(average=Last())
+    assert not changes(average=Ema())
+    assert not changes()
