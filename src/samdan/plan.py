@@ -305,7 +305,10 @@ def _prepare_step(
 
 def numbers(stage: AnyStage) -> dict[str, Any]:
     """The fields that change what training computes."""
-    return {k: v for k, v in stage.model_dump(mode="json").items() if k not in _WATCHING}
+    dumped = stage.model_dump(mode="json")
+    found = {k: v for k, v in dumped.items() if k not in _WATCHING}
+    averaged = stage.average is not None and stage.average.kind == "last"
+    return found | ({"save_steps": stage.save_steps} if averaged else {})
 
 
 def _scratch_step(recipe: Recipe, base: AnyStage) -> Step:

@@ -19,6 +19,7 @@ from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
 from samdan.growing.config import grown_config, layers_of
 from samdan.growing.depth import layout
+from samdan.lm import growth
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.infilling import add_tokens
@@ -269,22 +270,45 @@ def _short(record: Record) -> Record:
 
 
 def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
-    """Every named parameter group must match something; the names come from an empty model."""
-    if not stage.lr_groups:
+    """Every pattern on parameter names must match something; the names come from an empty model."""
+    _new_parts(recipe, stage)
+    given = {key: tuple(getattr(stage, key)) for key in ("lr_groups", "train_only", "freeze")}
+    if not any(given.values()) or (stage.lora is not None and not stage.lr_groups):
         return
     names = _parameter_names(recipe)
-    if names is None:
-        found.unverified.append(
-            f"stages.{stage.name}.lr_groups: the model's parameters are not known here"
-        )
-        return
-    for pattern in stage.lr_groups:
-        if not any(re.search(pattern, name) for name in names):
-            raise RecipeError(
-                f"stages.{stage.name}.lr_groups: '{pattern}' matches no parameter; names look like "
-                f"'{names[0]}', '{names[-1]}'"
+    for key, patterns in given.items():
+        if not patterns or (stage.lora is not None and key != "lr_groups"):
+            continue  # of adapters, whose names are not known here
+        if names is None:
+            found.unverified.append(
+                f"stages.{stage.name}.{key}: the model's parameters are not known here"
             )
-    found.fine.append(f"stages.{stage.name}.lr_groups: every pattern matches")
+            continue
+        for pattern in patterns:
+            if not any(re.search(pattern, name) for name in names):
+                raise RecipeError(
+                    f"stages.{stage.name}.{key}: '{pattern}' matches no parameter; names look "
+                    f"like '{names[0]}', '{names[-1]}'"
+                )
+        found.fine.append(f"stages.{stage.name}.{key}: every pattern matches")
+
+
+def _new_parts(recipe: Recipe, stage: AnyStage) -> None:
+    """New rows and layers can only learn where something grows, or has grown."""
+    base = recipe.base
+    if isinstance(base, ExistingBase):
+        grown = base.grow is not None or (Path(base.path) / growth.FILE).is_file()
+        if grown or not Path(base.path).is_dir():
+            return
+    keys = [key for key in ("new_rows_lr", "new_layers_lr") if getattr(stage, key) is not None]
+    for number, phase in enumerate(getattr(stage, "unfreeze", None) or ()):
+        if all(new for _, new in phase.places):
+            keys.append(f"unfreeze[{number}] ('{phase.name}')")
+    if keys:
+        raise RecipeError(
+            f"stages.{stage.name}.{keys[0]}: the base has no new rows or layers, as nothing grows; "
+            f"add base.grow, or leave it out"
+        )
 
 
 def _parameter_names(recipe: Recipe) -> list[str] | None:
@@ -304,7 +328,7 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
     config = read_config(base.path)
     if recipe.grow is not None and recipe.grow.depth is not None:
         told = config.to_dict()
-        layers = layout(recipe.grow.depth, layers_of(told, base.path))
-        config = type(config).from_dict(grown_config(told, layers, base.path))
+        after = layout(recipe.grow.depth, layers_of(told, base.path))
+        config = type(config).from_dict(grown_config(told, after, base.path))
     with torch.device("meta"):
         return [name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()]
