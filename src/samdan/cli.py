@@ -366,7 +366,7 @@ def _quiet_libraries() -> None:
 def _terminal() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]:
     """Progress and messages on standard error: a bar on a terminal, plain lines elsewhere."""
     _quiet_libraries()
-    from samdan.run.sinks import Terminal
+    from samdan.run.terminal import Terminal
 
     with Terminal() as terminal:
         yield terminal.say, terminal.progress

@@ -69,6 +69,7 @@ class Run:
     dry_responses: bool = False  # say what a rule would change, and change nothing
     given: Recipe | None = None  # the recipe without the changes of ``responses``
     responses: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # by stage, so far
+    measured: Callable[[str, Mapping[str, Any]], None] = lambda stage, metrics: None
 
     def chat(self) -> ChatFormat:
         return load_chat(str(self.ledger.tokenizer()))
