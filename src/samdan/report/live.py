@@ -1,4 +1,4 @@
-"""A stage while it trains, as lines for a terminal: `samdan run` and `samdan status` show the same."""
+"""A stage while it trains, as lines for a terminal: what `samdan run` and `status` show."""
 
 from __future__ import annotations
 
