@@ -16,6 +16,7 @@ import typer
 from samdan import __version__
 from samdan.commands.judge import app as judge
 from samdan.commands.synthesize import app as synthesize
+from samdan.commands.watch import watch
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
@@ -31,6 +32,9 @@ app = typer.Typer(
 )
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
+app.command(
+    epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
+)(watch)
 
 
 class Engines(StrEnum):

@@ -99,8 +99,8 @@ def test_the_lines_tell_everything(tmp_path: Path) -> None:
     assert text.splitlines()[0].startswith("cpt  step 4 of 10  40%  ████")
     assert text.splitlines()[0].endswith("12 s left")
     for fact in (
-        "a/bpb 1.000  first 1.500, lowest 1.000", "50 tokens/s", "memory 1.0 of 8.0 GiB",
-        "loss_spike   █████░░░░░  50% of the way to its limit (3.00 of 6.00)",
+        "a/bpb 1.000  first 1.500, lowest 1.000", "50 tokens/s", "memory 1.0 / 8.0 GiB",
+        "loss_spike   █████░░░░░  50% of the way to its limit (3.00, limit 6.00)",
         "too early to judge",
     ):  # fmt: skip
         assert fact in text

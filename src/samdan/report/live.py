@@ -95,7 +95,7 @@ def memory_of(now: Now, key: str) -> str:
     used, there = number(memory.get(key)), number(memory.get(f"{key}_total"))
     if used is None:
         return ""
-    return f"{used / GIB:.1f}" + (f" of {there / GIB:.1f} GiB" if there else " GiB")
+    return f"{used / GIB:.1f}" + (f" / {there / GIB:.1f} GiB" if there else " GiB")
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         else:
             value, limit = (number(rule.get(key)) for key in ("value", "limit"))
             told = f"{name:<12} {bar(near, 10)} {near:>4.0%} of the way to its limit"
-            told += f" ({_short(value)} of {_short(limit)})" if limit else ""
+            told += f" ({_short(value)}, limit {_short(limit)})" if limit else ""
         yield _fact(heading, told)
         heading = ""
 
