@@ -20,6 +20,7 @@ from samdan.commands.merge import app as merge
 from samdan.commands.quiet import quiet_libraries
 from samdan.commands.synthesize import app as synthesize
 from samdan.commands.vocab import app as vocab
+from samdan.commands.watch import watch
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
@@ -38,6 +39,9 @@ app.add_typer(judge, name="judge")
 app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
 app.add_typer(merge, name="merge")
 app.add_typer(vocab, name="vocab")
+app.command(
+    epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
+)(watch)
 
 
 class Engines(StrEnum):
@@ -332,7 +336,7 @@ def _summary(folder: Path) -> None:
 def _terminal() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]:
     """Progress and messages on standard error: a bar on a terminal, plain lines elsewhere."""
     quiet_libraries()
-    from samdan.run.sinks import Terminal
+    from samdan.run.terminal import Terminal
 
     with Terminal() as terminal:
         yield terminal.say, terminal.progress

@@ -30,6 +30,7 @@ from samdan.spec import (
 )
 from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
 from samdan.tasks import Task
+from samdan.trackers import ReportTo, Tracker
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
@@ -44,7 +45,8 @@ RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
-TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
+TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | kinds_of(Tracker)
+TAGS |= frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
     "refusal", "probes", "infill", "needle", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
@@ -198,6 +200,8 @@ class Recipe(Spec):
     """Prompts whose greedy answers stand side by side in the report."""
     notes: tuple[str, ...] = ()
     """Remarks that the report repeats."""
+    report_to: ReportTo = ()
+    """Trackers that get the run's numbers too: tensorboard, wandb, mlflow, trackio."""
 
     @model_validator(mode="before")
     @classmethod
