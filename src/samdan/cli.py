@@ -18,6 +18,7 @@ from samdan.commands.chat import chat
 from samdan.commands.judge import app as judge
 from samdan.commands.merge import app as merge
 from samdan.commands.quiet import quiet_libraries
+from samdan.commands.serve import serve
 from samdan.commands.synthesize import app as synthesize
 from samdan.commands.vocab import app as vocab
 from samdan.commands.watch import watch
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
 app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
+app.command(epilog="Example: `samdan serve runs/first/dpo/model --port 8000`")(serve)
 app.add_typer(merge, name="merge")
 app.add_typer(vocab, name="vocab")
 app.command(
