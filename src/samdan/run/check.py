@@ -15,13 +15,14 @@ from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
+from samdan.grow.tokens import pieces_of
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
 from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
-from samdan.plan import tokenizer_sources
+from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
 from samdan.run.labels import judge_labels
@@ -49,6 +50,7 @@ def check(recipe: Recipe) -> Findings:
     found = Findings()
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
+    _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, found))
     for task in recipe.evaluate:
@@ -110,6 +112,22 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
     origin = "its own chat template" if chat.had_template else "no chat template: ChatML is added"
     found.fine.append(f"base.tokenizer: {len(chat.tokenizer)} tokens, {origin}")
     return chat
+
+
+def _vocabulary(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
+    """Whether the tokenizer takes more merges, and what learning them needs is there."""
+    spec = recipe.grow.vocab if recipe.grow else None
+    if spec is None or chat is None:
+        return
+    pieces = pieces_of(chat.tokenizer)
+    if spec.morphemes and find_spec("kiwipiepy") is None:
+        raise DataError(
+            "base.grow.vocab.morphemes needs kiwipiepy: pip install 'samdan[corpus]'"
+        )
+    found.fine.append(
+        f"base.grow.vocab: up to {spec.merges} tokens from id {pieces.first_new} on, on "
+        f"{len(vocabulary_sources(recipe))} sources"
+    )
 
 
 def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatFormat | None:
