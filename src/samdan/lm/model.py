@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
 
 
-def load_model(path: str, revision: str | None = None, quantize: str = "none") -> Any:
+def load_model(
+    path: str,
+    revision: str | None = None,
+    quantize: str = "none",
+    change: Callable[[Any], None] | None = None,
+) -> Any:
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
-    Never runs code that comes with the model.
+    Never runs code that comes with the model. ``change``: what is changed in its config before it
+    is built.
     """
     from transformers import AutoModelForCausalLM
 
@@ -36,7 +43,7 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
         model = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
-            config=read_config(path, revision),
+            config=_config(path, revision, change),
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
@@ -53,12 +60,21 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     return model
 
 
-def empty_model(path: str, revision: str | None = None) -> Any:
+def _config(path: str, revision: str | None, change: Callable[[Any], None] | None) -> Any:
+    config = read_config(path, revision)
+    if change is not None:
+        change(config)
+    return config
+
+
+def empty_model(
+    path: str, revision: str | None = None, change: Callable[[Any], None] | None = None
+) -> Any:
     """The model of ``load_model`` without its weights, on the device of the context (meta)."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_config(
-        read_config(path, revision),
+        _config(path, revision, change),
         dtype=torch.float32,
         attn_implementation=ATTENTION,
         trust_remote_code=False,

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from samdan.contexts import OnDocuments
 from samdan.evals.generate import greedy
 from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
 from samdan.evals.stats import compare
@@ -25,7 +26,7 @@ from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
 from samdan.run.verdicts import verdict_row
-from samdan.tasks import Probes, Task, locations
+from samdan.tasks import Task, locations
 
 SAMPLE_TOKENS = 96
 
@@ -91,7 +92,7 @@ def measured(run: Run, measuring: Measuring, prepared: Sequence[str]) -> dict[st
         run.signals.poll()
         read = [run.fingerprints.get(place) for place in locations(task)]
         heldout = None
-        if isinstance(task, Probes) and task.source:
+        if isinstance(task, OnDocuments) and task.source:
             folder, most, digest = _probed(run, task, sets)
             heldout = (folder, most)
             read += [digest, str(most)]
@@ -125,7 +126,7 @@ def _heldout(measuring: Measuring, stage: AnyStage, label: str) -> dict[str, Any
 
 
 def _probed(
-    run: Run, task: Probes, sets: Mapping[str, tuple[str, str]]
+    run: Run, task: OnDocuments, sets: Mapping[str, tuple[str, str]]
 ) -> tuple[Path, int, str]:
     """The held-out documents that a task asks about, how many of them, and their hash."""
     label = str(task.source)

@@ -65,7 +65,7 @@ def size_lines(shape: Shape, grow: Grow | None) -> Iterator[str]:
         return
     after = grown(shape, grow)
     more = after.parameters / shape.parameters - 1
-    ways = [grow.depth.kind] if grow.depth else []
+    ways: list[str] = [grow.depth.kind] if grow.depth else []
     ways += [f"up to {grow.vocab.merges:,} new tokens"] if grow.vocab else []
     yield (
         f"grown: {_count(after.parameters)} parameters (+{more:.1%}), {after.num_hidden_layers} "

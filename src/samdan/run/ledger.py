@@ -55,6 +55,10 @@ class Ledger:
     def recipe_file(self) -> Path:
         return self.folder / "recipe.yaml"
 
+    @property
+    def now_file(self) -> Path:
+        return self.folder / "now.json"
+
     def tokenizer(self) -> Path:
         return self.folder / "base" / "tokenizer"
 

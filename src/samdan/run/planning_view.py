@@ -64,6 +64,8 @@ def _print_stage(plan: StagePlan, processes: int) -> None:
     for number, phase in enumerate(plan.phases, 1):
         most = "at most " if phase["until"] else ""
         print(f"  phase {number}: {phase['train']}, {most}{phase['steps']:,} steps")
+    for number, line in enumerate(plan.advice):
+        print(f"  {'advice:' if number == 0 else '       '} {line}")
     for remark in plan.remarks:
         print(f"  note: {remark}")
 
