@@ -15,6 +15,7 @@ BLOCKS = [
     pytest.param(block, id=f"{page}-{number}")
     for page in (
         "prepare.md", "recipe.md", "evaluation.md", "depth.md", "stability.md", "vocabulary.md",
+        "code-and-length.md",
     )
     for number, block in enumerate(BLOCK.findall((DOCS / page).read_text("utf-8")), 1)
 ]
