@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
+from samdan.commands.compare import compare
 from samdan.commands.judge import app as judge
 from samdan.commands.synthesize import app as synthesize
 from samdan.commands.watch import watch
@@ -35,6 +36,9 @@ app.add_typer(judge, name="judge")
 app.command(
     epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
 )(watch)
+app.command(
+    epilog="Examples: `samdan compare runs/a runs/b`, `samdan compare runs/a runs/b --out ab.html`"
+)(compare)
 
 
 class Engines(StrEnum):

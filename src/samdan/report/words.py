@@ -286,6 +286,48 @@ WORDS: Mapping[str, Both] = {
         "This page keeps itself up to date. The report is report.html in the run directory.",
         "이 페이지는 스스로 갱신됩니다. 보고서는 실행 디렉터리의 report.html입니다.",
     ),
+    # two runs
+    "compare": ("Two runs beside each other", "두 실행 비교"),
+    "compare.recipe": ("What the recipes differ in", "레시피에서 다른 것"),
+    "compare.fields": (
+        "Fields in which the recipes differ: {n}",
+        "레시피에서 다른 항목: {n}개",
+    ),
+    "compare.fields.none": ("The recipes are the same.", "레시피가 같습니다."),
+    "compare.unread": (
+        "The recipe of run {runs} cannot be read, so fields are not compared.",
+        "실행 {runs}의 레시피를 읽을 수 없어 항목을 비교하지 못했습니다.",
+    ),
+    "compare.costs": ("What each cost", "각각의 비용"),
+    "compare.what": ("What", "항목"),
+    "compare.metrics": ("Metrics: {a} of A, {b} of B", "지표: A의 {a}, B의 {b}"),
+    "compare.change": ("Change from A to B", "A에서 B로의 변화"),
+    "compare.how": (
+        "Brackets are 95% intervals of the difference, put together of those of both values as if "
+        "they were independent: rather too wide than too narrow.",
+        "대괄호는 차이의 95% 구간입니다. 두 값의 구간을 서로 독립인 것처럼 합쳤으므로 실제보다 "
+        "넓은 편입니다.",
+    ),
+    "compare.only": ("{metric} was measured in {run} only", "{metric}: {run}에서만 측정"),
+    "compare.items": (
+        "not measured on as many items in both: {metrics}",
+        "두 실행에서 문항 수가 다른 지표: {metrics}",
+    ),
+    "compare.unmeasured": (
+        "The runs have no measured stage in common to be compared by.",
+        "두 실행을 견줄 측정 결과가 없습니다.",
+    ),
+    "compare.better": ("B is better than A", "B가 A보다 낫습니다"),
+    "compare.worse": ("B is worse than A", "B가 A보다 못합니다"),
+    "compare.mixed": (
+        "B is better in some things, worse in others",
+        "B가 나은 점도 못한 점도 있습니다",
+    ),
+    "compare.same": ("No clear difference", "뚜렷한 차이가 없습니다"),
+    "compare.counts": (
+        "Of {all} metrics {better} are clearly better in B and {worse} clearly worse.",
+        "지표 {all}개 중 B에서 뚜렷하게 나은 것 {better}개, 못한 것 {worse}개.",
+    ),
     # tools
     "theme": ("Light / dark", "밝게 / 어둡게"),
     "language": ("한국어", "English"),
