@@ -7,7 +7,7 @@ from typing import Literal
 
 from samdan.report.compare import ABSENT, Compared, Measured, compared, per_stage, spent
 from samdan.report.evidence import SYMBOLS, changes_table, section
-from samdan.report.markup import NOTHING, Html, one_line, prose, tag, text
+from samdan.report.markup import NOTHING, Html, figure, one_line, prose, tag, text
 from samdan.report.numbers import duration, fixed, number
 from samdan.report.overview import MARKS, spell, status, tools
 from samdan.report.page import document
@@ -128,7 +128,7 @@ def _answer(found: Compared) -> Html:
     looks = "care" if better and worse else "good" if better else "bad" if worse else "open"
     listed = [
         tag("li", text(f"{SYMBOLS[change.direction]} "), tag("bdi", text(change.metric)), text(" "),
-            tag("b", text(change.shown)), text(f" {change.interval}"))
+            tag("b", figure(change.shown)), text(" "), figure(change.interval))
         for change in [*better[:3], *worse[:3]]
     ]  # fmt: skip
     title = tag("p", say(key), cls=f"title {looks}")
@@ -152,7 +152,7 @@ def _fields(found: Compared) -> Html:
 
 
 def _costs(found: Compared, first: Named, second: Named) -> Html:
-    columns = (column("compare.what", "head"), Column(("A", "A"), "num"), Column(("B", "B"), "num"))
+    columns = (column("compare.what", "head"), Column(("A", "A"), "num two"), Column(("B", "B"), "num two"))
     rows: list[Sequence[Html | Cell]] = [
         [say(cost.key), spell(cost.first), spell(cost.second)] for cost in found.costs
     ]
