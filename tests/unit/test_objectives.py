@@ -182,6 +182,21 @@ def test_rewards_are_logged_as_means_over_pairs(other: Tensor) -> None:
     )
 
 
+def test_the_shift_from_the_reference_counts_both_answers_up_or_down(tmp_path: Path) -> None:
+    own = reference(tmp_path, seed=1)  # the model's own log-probabilities: it has not moved
+    everything = split(PAIRS, [[0, 1, 2], [3, 4, 5, 6, 7]])
+    values, _ = learn(Preference(tiny.dpo(), own), everything)
+    assert values["logp_shift_per_token"] == pytest.approx(0.0, abs=1e-5)
+    moved = own + torch.tensor([[-3.0, 3.0]])  # chosen 3 nats up an answer, rejected 3 down
+    values, _ = learn(Preference(tiny.dpo(), moved), everything)
+    lengths = [(1, 9), (20, 2), (2, 2), (14, 5), (18, 30), (1, 1), (5, 11), (9, 3)]
+    expected = sum(3 / c + 3 / r for c, r in lengths) / 2 / len(lengths)
+    assert values["logp_shift_per_token"] == pytest.approx(expected, rel=1e-4)
+    assert values["chosen_logp_change_per_token"] == pytest.approx(
+        sum(3 / c for c, _ in lengths) / len(lengths), rel=1e-4
+    )
+
+
 def test_a_process_with_empty_micro_batches_only_brings_the_same_sums_as_the_others(
     other: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,9 +78,9 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
         figure(fixed(base.old, decimals)),
         figure(fixed(before.old, decimals)),
         Cell(after, "strong"),
-        _judged(before),
+        judged(before),
         _plot(before, reaches.get(_family(name), 0.0)),
-        _judged(base),
+        judged(base),
     ]
 
 
@@ -98,15 +98,16 @@ def changes_table(changes: Sequence[Change]) -> Html:
         column("compare.change", "num two judged"),
         column("plot", "plot bare"),
     )
+    about = [_about({"higher_is_better": one.higher_is_better}) for one in changes]
     rows: list[list[Html | Cell]] = [
         [
-            join((tag("bdi", text(one.metric)), _about({"higher_is_better": one.higher_is_better}))),
+            join((tag("bdi", text(one.metric)), which)),
             figure(fixed(one.old, one.decimals)),
             Cell(figure(fixed(one.new, one.decimals)), "strong"),
-            _judged(one),
+            judged(one),
             _plot(one, reaches[_family(one.metric)]),
         ]
-        for one in changes
+        for one, which in zip(changes, about, strict=True)
     ]
     return table(say("compare"), columns, rows)
 
@@ -122,7 +123,8 @@ def _about(metric: Mapping[str, Any]) -> Html:
     return tag("span", *(tag("span", part) for part in parts), cls="small dots")
 
 
-def _judged(found: Change) -> Html:
+def judged(found: Change) -> Html:
+    """A change with its interval and what it means."""
     if found.delta is None:
         return figure(found.shown)
     looks = LOOKS[found.direction]

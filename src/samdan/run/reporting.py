@@ -12,16 +12,20 @@ from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import data_card, render
+from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
 from samdan.run.curves import Curves, Reader
+from samdan.run.growth_report import growth_facts
+from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
-    "embedding_lr", "lm_head_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight",
+    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout",
+    "beta", "loss_type", "nll_weight",
 )  # fmt: skip
 
 
@@ -69,7 +73,9 @@ def assemble(
             "model": _model(ledger, recipe),
             "recipe": _text(ledger.recipe_file),
             "stages": stages,
+            "growth": growth_facts(ledger, recipe),
             "samples": _samples(ledger, recipe),
+            "votes": votes_told(ledger),
             "lineage": _lineage(events, done),
             "events": _events(events),
         }
@@ -89,6 +95,8 @@ def _stage(
         for reason, number in account["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + number
     dumped = stage.model_dump(mode="json")
+    phases = getattr(stage, "unfreeze", None) or ()
+    rows = list(ledger.metrics(name)) if phases else []
     if facts.get("steps"):  # as it really was, not as it was asked for
         dumped["warmup_steps"] = warmup_length(stage, int(facts["steps"]))
     return {
@@ -101,6 +109,7 @@ def _stage(
         "tokens_per_second": _median(curves.values("tokens_per_second")),
         "settings": {k: dumped[k] for k in SETTINGS if dumped.get(k) is not None}
         | {"units_per_step": stage.units_per_step}
+        | {k: ", ".join(dumped[k]) for k in ("train_only", "freeze") if dumped[k]}
         | {k: facts[k] for k in ("precision", "micro_batch_tokens") if k in facts},
         "tokens": {
             "seen": manifest.get("tokens_seen", 0),
@@ -109,6 +118,8 @@ def _stage(
         },
         "data": data_facts(ledger, stage),
         "metrics": gate.get("metrics", {}),
+        "phases": phases_of(phases, rows, facts.get("steps")),
+        "average": facts.get("average", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": ledger.next_attempt(name),
@@ -156,6 +167,12 @@ def _notes(prepared: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"Selected by {chosen['method']}: {after['documents']} of {before['documents']} "
             f"documents, {after['tokens']} of {before['tokens']} tokens (selection.md)"
+        )
+    if found := prepared.get("infilling"):
+        notes.append(
+            f"Read with the middle last: {found['psm'] + found['spm']} of {found['documents']} "
+            f"documents (psm {found['psm']}, spm {found['spm']}); {found['too_long']} do not fit "
+            f"into one pack"
         )
     return notes
 
@@ -237,7 +254,7 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = (
         "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
-        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+        "checkpoint_damaged", "disk_filling", "attempt_kept", "preempted", "failed",
     )  # fmt: skip
     return [
         {
