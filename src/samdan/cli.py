@@ -15,6 +15,7 @@ import typer
 
 from samdan import __version__
 from samdan.commands.chat import chat
+from samdan.commands.compare import compare
 from samdan.commands.judge import app as judge
 from samdan.commands.merge import app as merge
 from samdan.commands.quiet import quiet_libraries
@@ -44,6 +45,9 @@ app.add_typer(vocab, name="vocab")
 app.command(
     epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
 )(watch)
+app.command(
+    epilog="Examples: `samdan compare runs/a runs/b`, `samdan compare runs/a runs/b --out ab.html`"
+)(compare)
 
 
 class Engines(StrEnum):
