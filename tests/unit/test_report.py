@@ -96,7 +96,9 @@ SHARE = {"count": 9, "n": 12, "share": 0.75, "ci95": [0.428, 0.945]}
 MATCH = {"a": "sft", "b": "dpo", "pairs": 14, "wins_a": 3, "wins_b": 9, "ties": 1, "bad": 1,
          "share_b": 0.75, "ci95": [0.428, 0.945], "rate_b": 0.714}  # fmt: skip
 PART: dict[str, Any] = {
-    "votes": 20, "pairs": 14, "matches": [MATCH], "left_won": SHARE, "longer_won": SHARE,
+    "votes": 20, "pairs": 14, "matches": [MATCH],
+    "at_equal_length": [{"a": "sft", "b": "dpo", "rate_b": 0.61, "ci95": [0.3, 0.9], "n": 12}],
+    "left_won": SHARE, "longer_won": SHARE,
     "strengths": [{"model": name, "points": points, "ci95": [points - 90, points + 90]}
                   for name, points in (("base", -200.0), ("sft", 20.0), ("dpo", 180.0))],
 }  # fmt: skip

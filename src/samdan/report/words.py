@@ -269,6 +269,7 @@ WORDS: Mapping[str, Both] = {
     "votes.ties": ("Equal", "무승부"),
     "votes.bad": ("Both bad", "둘 다 나쁨"),
     "votes.rate": ("Win rate", "승률"),
+    "votes.equal_length": ("At equal length", "길이가 같다면"),
     "votes.model": ("Model", "모델"),
     "votes.points": ("Strength (Bradley-Terry points)", "실력(브래들리-테리 점수)"),
     "votes.agreement": (
