@@ -1,6 +1,6 @@
 """Hits and false alarms of every rule, and what the responses help.
 
-python -m experiments.rules HOME [--only CASE ...] [--seeds 10] [--histories 300] [--write]
+python -m experiments.rules HOME [--only CASE ...] [--seeds 1 2 ...] [--histories 300] [--write]
 
 In HOME: the demo's models; per case a run made to go wrong with its rule watching and one without
 (``experiments/rule_cases.py``); ordinary runs over seeds; and histories resampled from these
@@ -33,7 +33,7 @@ def main() -> None:
     arguments.add_argument("home", type=Path)
     arguments.add_argument("--only", nargs="*", default=None, help="these cases, nothing else")
     arguments.add_argument("--part", choices=["cases", "ordinary"], help="only these runs")
-    arguments.add_argument("--seeds", type=int, default=10)
+    arguments.add_argument("--seeds", type=int, nargs="*", default=list(range(1, 11)))
     arguments.add_argument("--histories", type=int, default=300)
     arguments.add_argument("--write", action="store_true")
     given = arguments.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
     if given.only is not None or given.part == "cases":
         return
     ordinary = []
-    for seed in range(1, given.seeds + 1):
+    for seed in given.seeds:
         ordinary.append(carry_out_ordinary(seed, home))
         print(json.dumps(ordinary[-1], ensure_ascii=False)[:300], flush=True)
     if given.part is not None:

@@ -103,6 +103,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         },
         "data": data_facts(ledger, stage),
         "metrics": gate.get("metrics", {}),
+        "lengths": gate.get("lengths", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": ledger.next_attempt(name),
