@@ -120,6 +120,7 @@ def _stage(
         "metrics": gate.get("metrics", {}),
         "phases": phases_of(phases, rows, facts.get("steps")),
         "average": facts.get("average", {}),
+        "lengths": gate.get("lengths", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": ledger.next_attempt(name),
