@@ -70,14 +70,14 @@ def compared(first: Report, second: Report) -> Compared:
     unread = tuple(n for n, tree in enumerate(trees, 1) if tree is None)
     flat = [dict(_flat(tree)) for tree in trees]
     fields = () if unread else _fields(flat[0], flat[1])
-    ends = [_last(report) for report in (first, second)]
-    last = _measured(*ends) if ends[0] and ends[1] else None
+    one, other = _last(first), _last(second)
+    last = _measured(one, other) if one and other else None
     named = {str(stage.get("name")): stage for stage in risen(second)}
     shared = [
         _measured(stage, named[str(stage.get("name"))])
         for stage in risen(first)
         if str(stage.get("name")) in named
-        and (stage is not ends[0] or named[str(stage.get("name"))] is not ends[1])
+        and (stage is not one or named[str(stage.get("name"))] is not other)
     ]
     kept = tuple(one for one in shared if one.changes)
     return Compared(fields, unread, tuple(_costs(first, second)), last, kept)

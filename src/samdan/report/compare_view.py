@@ -152,7 +152,8 @@ def _fields(found: Compared) -> Html:
 
 
 def _costs(found: Compared, first: Named, second: Named) -> Html:
-    columns = (column("compare.what", "head"), Column(("A", "A"), "num two"), Column(("B", "B"), "num two"))
+    sides = [Column((name, name), "num two") for name in "AB"]
+    columns = (column("compare.what", "head"), *sides)
     rows: list[Sequence[Html | Cell]] = [
         [say(cost.key), spell(cost.first), spell(cost.second)] for cost in found.costs
     ]
