@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
+from samdan.commands import planning
 from samdan.commands.judge import app as judge
 from samdan.commands.synthesize import app as synthesize
 from samdan.records import SamdanError
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
+planning.add_to(app)
 
 
 class Engines(StrEnum):
@@ -212,27 +214,6 @@ def preview(
         print(printable(line))
 
 
-@app.command(epilog="Examples: `samdan plan recipe.yaml`, `samdan plan recipe.yaml --json`")
-def plan(
-    recipe: RecipePath,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False),
-    ] = None,
-    until: Until = None,
-    set_: Set = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="GPUs that will train together, under torchrun or srun.")
-    ] = 1,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """What a run would do and why, how long each stage is, and what fits into memory."""
-    from samdan.run.loading import load_recipe
-    from samdan.run.planning_view import print_plan
-
-    print_plan(load_recipe(recipe, set_ or ()), out, until, json_, processes)
-
-
 @app.command(epilog="Example: `samdan status runs/first`")
 def status(
     run_dir: RunPath,
@@ -303,14 +284,6 @@ def chat(
             continue
         for name, answer in loaded.ask(line.strip()):
             print(f"[{name}] {printable(answer)}" if len(models) > 1 else printable(answer))
-
-
-@app.command(epilog="Example: `samdan schema > samdan.schema.json`")
-def schema() -> None:
-    """Prints the recipe's JSON schema, for editors."""
-    from samdan.recipe import schema as recipe_schema
-
-    print(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
 
 
 def _carried_out(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from samdan.budget import micro_batch_tokens
 from samdan.recipe import AnyStage
+from samdan.run import machine
 from samdan.run.context import Run, resolve_precision
 from samdan.train import parallel
 
@@ -91,16 +92,8 @@ def micro_batch(stage: AnyStage, chosen: Mapping[str, Any], config: Any) -> dict
 
 
 def choose_micro_batch(stage: AnyStage, vocab_size: int, width: int) -> int:
-    """Tokens in one forward pass: what the recipe's batch would hold, as far as memory allows.
-
-    Counted per token: logits and their gradient in fp32 (12 bytes a vocabulary entry), and about 80
-    bytes a hidden unit and layer of activations. An eighth of the memory that is free is used.
-    """
-    if stage.micro_batch_tokens is not None:
-        return stage.micro_batch_tokens
-    wanted = stage.per_device_train_batch_size * stage.max_length
-    per_token = 12 * vocab_size + 80 * width
-    return max(stage.max_length, min(wanted, int(free_memory() / 8 / per_token)))
+    """`samdan.budget.micro_batch_tokens` with the memory that is free now."""
+    return micro_batch_tokens(stage, vocab_size, width, free_memory())
 
 
 def _on_gpu() -> bool:
@@ -115,7 +108,4 @@ def free_memory() -> int:
 
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 8 << 30
+    return machine.available_memory()
