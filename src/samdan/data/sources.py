@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -15,6 +15,7 @@ from samdan.data.hub import commit_of, hub_rows
 from samdan.data.readers import need_libraries, rows_of, suffix_of, unsupported
 from samdan.data.readers.file import File, Row
 from samdan.data.readers.worker import Worker
+from samdan.lm.hashes import file_hash
 from samdan.recipe import Source
 from samdan.records import Drop, Origin
 
@@ -42,9 +43,8 @@ def fingerprint(source: Source) -> str:
     found = listing(source.path)
     digest = hashlib.sha256()
     for path in found.files:
-        name, status = found.names[path], path.stat()
-        content = _sha256(os.path.abspath(path), status.st_size, status.st_mtime_ns)
-        digest.update(f"{content} {len(name)} {name}\n".encode(errors="surrogateescape"))
+        name = found.names[path]
+        digest.update(f"{file_hash(path)} {len(name)} {name}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -131,10 +131,3 @@ def _file(path: Path, found: Listing, label: str, columns: frozenset[str]) -> Fi
 
 def _opened(path: Path) -> IO[bytes]:
     return open(path, "rb")
-
-
-@lru_cache(maxsize=65536)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    """Hash of the bytes; size and time are there to miss the cache when the file has changed."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

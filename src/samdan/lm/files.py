@@ -1,4 +1,7 @@
-"""Files that appear whole: whoever reads one meanwhile finds the old one or the new one."""
+"""Files that appear whole: whoever reads one meanwhile finds the old one or the new one.
+
+And where what outlives a run is kept.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replaces a JSON file; a number that JSON cannot say is an error here, not for a reader."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def cache_folder() -> Path | None:
+    """``SAMDAN_CACHE``, or ``~/.cache/samdan``; None where the variable is empty: keep nothing."""
+    named = os.environ.get("SAMDAN_CACHE")
+    if named is not None:
+        return Path(named) if named else None
+    return Path.home() / ".cache" / "samdan"

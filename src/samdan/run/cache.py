@@ -11,18 +11,11 @@ import os
 import shutil
 from pathlib import Path
 
-from samdan.lm.files import write_json
+from samdan.lm.files import cache_folder, write_json
 from samdan.lm.model import weights_hash
 from samdan.run.context import Run
 from samdan.run.steps import Result
 from samdan.train import parallel
-
-
-def cache_folder() -> Path | None:
-    named = os.environ.get("SAMDAN_CACHE")
-    if named is not None:
-        return Path(named) if named else None
-    return Path.home() / ".cache" / "samdan"
 
 
 def load_cached_base(run: Run, identity: str) -> Result | None:

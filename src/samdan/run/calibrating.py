@@ -26,6 +26,8 @@ from samdan.budget import GIB, Amounts, Rates, Setting, Shape
 from samdan.budget import memory as memory_of
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.batch import Encoded
+from samdan.lm.files import cache_folder, write_json
+from samdan.lm.machine import host_memory
 from samdan.lm.model import add_lora, best_device
 from samdan.lm.scoring import Scorer
 from samdan.lm.shards import Index, ShardWriter, TrainingData
@@ -110,7 +112,7 @@ def depths(shape: Shape, stage: AnyStage, setting: Setting) -> tuple[int, int]:
     """One layer, and a third of the base's as far as memory allows."""
     device = setting.device
     tokens = step_tokens(setting)
-    free = machine.available_memory() if device == "cpu" else 24 * GIB
+    free = host_memory() if device == "cpu" else 24 * GIB
     deep = max(2, round(shape.num_hidden_layers / 3))
     plain = stage.model_copy(update={"optim": "adamw"})
 
@@ -141,19 +143,15 @@ def _store(found: Calibration) -> None:
     if file is None:
         return
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        draft.write_text(json.dumps(asdict(found), indent=1), "utf-8")
-        draft.rename(file)
+        write_json(file, asdict(found))
     except OSError:
         return
 
 
 def _file(about: dict[str, Any]) -> Path | None:
-    named = os.environ.get("SAMDAN_CACHE")
-    if named == "":
+    folder = cache_folder()
+    if folder is None:
         return None
-    folder = Path(named) if named else Path.home() / ".cache" / "samdan"
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     return folder / "calibration" / f"{key}.json"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from samdan.budget import micro_batch_tokens
+from samdan.lm.machine import free_memory
 from samdan.recipe import AnyStage
-from samdan.run import machine
 from samdan.run.context import Run, resolve_precision
 from samdan.train import parallel
 
@@ -100,12 +100,3 @@ def _on_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def free_memory() -> int:
-    """Bytes free on the device, or in the host where there is no GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    return machine.available_memory()

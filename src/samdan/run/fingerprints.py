@@ -8,6 +8,7 @@ from pathlib import Path
 
 from samdan.data.sources import fingerprint
 from samdan.evals.items import SETS
+from samdan.lm.hashes import file_hash
 from samdan.plan import MORPHEMES, locations
 from samdan.recipe import Recipe, Source
 from samdan.records import SamdanError
@@ -38,9 +39,9 @@ def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[st
     folders = {task.path for task in recipe.evaluate if isinstance(task, Harness)}
     for path in locations(recipe):
         if path.startswith(BUILT_IN):
-            found[path] = _file_hash(SETS / f"{path.removeprefix(BUILT_IN)}.jsonl")
+            found[path] = file_hash(SETS / f"{path.removeprefix(BUILT_IN)}.jsonl")
         elif path not in found and Path(path).is_file():
-            found[path] = _file_hash(Path(path))
+            found[path] = file_hash(Path(path))
         elif path not in found and Path(path).is_dir():
             found[path] = _folder_hash(Path(path), deep=path in folders)
         elif path not in found and set(path) & set("*?["):  # files of text that a selection reads
@@ -56,13 +57,8 @@ def _version_of(package: str) -> str:
         return ""
 
 
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _folder_hash(folder: Path, deep: bool = False) -> str:
     """Names and contents of the files of a model or tokenizer folder; ``deep``: and below it."""
     found = sorted(folder.rglob("*") if deep else folder.iterdir())
-    parts = [f"{f.relative_to(folder)}:{_file_hash(f)}" for f in found if f.is_file()]
+    parts = [f"{f.relative_to(folder)}:{file_hash(f)}" for f in found if f.is_file()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """What this machine is, without torch: processor, memory, disk, and whether there is an NVIDIA GPU.
 
-Read from /proc, the cgroup and the environment; nothing here names the machine or its user.
+Read from /proc and the disk; nothing here names the machine or its user.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-UNKNOWN_MEMORY = 8 << 30
 # Instructions for bf16 products; without one of them bf16 is emulated, and slower than fp32.
 BF16_FLAGS = frozenset(["amx_bf16", "avx512_bf16"])
-_NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -55,27 +53,6 @@ def gpu_names(folder: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
     return names
 
 
-def available_memory() -> int:
-    """Bytes that a program can take in the host, a container's limit included."""
-    found = UNKNOWN_MEMORY
-    for line in _lines(Path("/proc/meminfo")):
-        if line.startswith("MemAvailable:"):
-            found = int(line.split()[1]) * 1024
-    return min(found, cgroup_room())
-
-
-def cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes until the container's memory limit, of both kinds of cgroup; very many without one."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        most, now = _number(root / limit), _number(root / used)
-        if most is not None and now is not None and most < _NO_LIMIT:
-            return max(0, most - now)
-    return _NO_LIMIT
-
-
 def free_disk(folder: Path) -> int:
     """Bytes free where ``folder`` is, or will be."""
     place = folder.absolute()
@@ -108,13 +85,6 @@ def installed(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
-        return None
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text("utf-8"))
-    except (OSError, ValueError):
         return None
 
 

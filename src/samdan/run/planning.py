@@ -30,6 +30,7 @@ from samdan.budget import (
     ways_that_fit,
 )
 from samdan.budget.seconds import Seconds
+from samdan.lm.machine import host_memory
 from samdan.plan import Step, components, why_stale
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.records import DataError
@@ -100,7 +101,7 @@ def target_of(
             return Target(HERE, gpus[0], "cuda", total, fast, processes, price, calibrate)
     found = machine.processor()
     title = f"{found.name}, {found.cores} cores"
-    free = float(machine.available_memory())
+    free = float(host_memory())
     bf16 = found.has_bf16
     if calibrate:
         from samdan.lm.model import bf16_is_fast

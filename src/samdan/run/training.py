@@ -47,6 +47,7 @@ from samdan.train.state import (
     read_progress,
     verify,
 )
+from samdan.train.writer import Writer
 
 
 def train(run: Run, step: Step) -> Result:
@@ -55,17 +56,27 @@ def train(run: Run, step: Step) -> Result:
     outputs = run.ledger.outputs()
     training = _assemble(run, stage, identity(components(step, outputs, run.recipe.seed)))
     verdicts: dict[str, Verdict] = {}
+    try:
+        _to_the_end(training, verdicts)
+    finally:
+        training.saved()
+    _go_to_best(training)
+    output = _export(training)
+    return Result(output, _facts(training, verdicts))
+
+
+def _to_the_end(training: Training, verdicts: dict[str, Verdict]) -> None:
+    """All steps, with checkpoints; the state is saved before a signal stops it."""
+    run, stage = training.run, training.stage
     for metrics in watched(training, verdicts):
         asked_to_stop = parallel.any_rank(bool(run.signals.received))
         if asked_to_stop or metrics.step % stage.save_steps == 0:
             training.save()
         if asked_to_stop:
-            run.ledger.record("preempted", step=step.name, at=metrics.step)
+            training.saved()
+            run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
             run.signals.receive_too()
             run.signals.poll()
-    _go_to_best(training)
-    output = _export(training)
-    return Result(output, _facts(training, verdicts))
 
 
 def _go_to_best(training: Training) -> None:
@@ -124,7 +135,8 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         parallel.world_size(),
     )
     history = history_of(run, stage, progress.step)
-    return Training(run, stage, chat, scorer, optimizer, steps, progress, history)
+    writer = Writer() if best_device().type == "cuda" else None
+    return Training(run, stage, chat, scorer, optimizer, steps, progress, history, writer)
 
 
 def _checkpoint_of_response(run: Run, stage: AnyStage) -> Path | None:

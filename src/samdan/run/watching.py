@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from samdan.train.loop import Cursor, Hooks, train_steps
 from samdan.train.objectives import objective_for
 from samdan.train.reference import load_reference
 from samdan.train.state import Progress, require_room, save_checkpoint
+from samdan.train.writer import Writer
 
 KEPT = "keep_best"  # the signed metric of that name, by which the best epoch is found
 HISTORY = 1024  # metrics that monitors can look back on
@@ -39,12 +41,14 @@ class Training:
     steps: Steps
     progress: Progress
     history: list[Metrics] = field(default_factory=list)  # what rules look at
+    writer: Writer | None = None  # writes checkpoints beside the training
 
     def save(self) -> None:
         """A checkpoint of this moment: by the main process, or by all where the model is split."""
+        self.saved()
         if parallel.is_main() or self.progress.chosen["shard"] == "full":
             folder = self.run.ledger.checkpoints(self.stage.name)
-            try:
+            with self._told():
                 if parallel.is_main():
                     require_room(folder)
                 save_checkpoint(
@@ -55,13 +59,25 @@ class Training:
                     self.stage.save_total_limit,
                     self.run.injected,
                     best_step(self.history),
+                    self.writer,
                 )
-            except OSError as error:
-                raise EnvironmentFailure(
-                    f"a checkpoint could not be written at step {self.progress.step} "
-                    f"({error.strerror}); the last good one is kept. Free some space and run again."
-                ) from None
         parallel.barrier()
+
+    def saved(self) -> None:
+        """Returns when no checkpoint is being written any more."""
+        if self.writer is not None:
+            with self._told():
+                self.writer.wait()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"a checkpoint could not be written at step {self.progress.step} "
+                f"({error.strerror}); the last good one is kept. Free some space and run again."
+            ) from None
 
 
 def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metrics]:

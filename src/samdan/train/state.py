@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch.distributed.tensor import DTensor
 from samdan.train import parallel, pieces
 from samdan.train.optim import load_state_tensors, state_tensors
 from samdan.train.sharding import is_sharded, local_part
+from samdan.train.writer import Kinds, Writer, held_in_host
 
 MODEL, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
@@ -54,15 +56,43 @@ def save_checkpoint(
     keep: int,
     injected: Injected = lambda where, step: None,
     best: int | None = None,
+    writer: Writer | None = None,
 ) -> Path:
     """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
 
     The newest that is not behind step ``best`` stays too: a rule may want to go back to it. All
-    processes call it where the model is split, else one. An error of one is raised in all.
+    processes call it where the model is split, else one. An error of one is raised in all. With a
+    ``writer``, a model that is not split is copied to the host and written there while training
+    goes on; what goes wrong is raised by the writer.
     """
     parts = parallel.world_size() if is_sharded(model) else 1
-    tensors = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
+    tensors: Kinds = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
     final = folder / f"step-{progress.step:06d}"
+    write = partial(
+        _write, final, parts=parts, progress=progress, keep=keep, injected=injected, best=best
+    )
+    if writer is not None and parts == 1:
+        writer.wait()
+        held = held_in_host(tensors)
+        if held is not None:
+            writer.begin(partial(write, held))
+            return final
+    write(tensors)
+    return final
+
+
+def _write(
+    final: Path,
+    tensors: Kinds,
+    *,
+    parts: int,
+    progress: Progress,
+    keep: int,
+    injected: Injected,
+    best: int | None,
+) -> None:
+    """The folder, complete, and then what it makes superfluous gone."""
+    folder = final.parent
     draft = f".{final.name}.{os.getpid()}.tmp"
     main = parts == 1 or parallel.is_main()
     staging = folder / (parallel.share(draft)[0] if parts > 1 else draft)
@@ -82,7 +112,6 @@ def save_checkpoint(
     injected("saved", progress.step)
     if main:
         _keep_newest(folder, progress, keep, best)
-    return final
 
 
 def _together(parts: int, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,7 +141,7 @@ def _stage(folder: Path, staging: Path) -> dict[str, Any]:
 
 def _write_tensors(
     staging: Path,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: Kinds,
     parts: int,
     step: int,
     injected: Injected,
@@ -129,7 +158,7 @@ def _write_tensors(
 def _complete(
     staging: Path,
     final: Path,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: Kinds,
     files: Mapping[str, Any],
     progress: Progress,
     injected: Injected,

@@ -1,0 +1,48 @@
+"""What is free on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+_NO_LIMIT = 1 << 60
+
+
+def host_memory() -> int:
+    """Bytes that the host can still give, a container's limit included; 8 GiB where neither says
+    it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = next((line for line in lines if line.startswith("MemAvailable:")), None)
+    free = 8 << 30 if found is None else int(found.split()[1]) * 1024
+    return min(free, cgroup_room())
+
+
+def cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes until the container's memory limit, of both kinds of cgroup; 2^60 without one."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        most, now = _number(root / limit), _number(root / used)
+        if most is not None and now is not None and most < _NO_LIMIT:
+            return max(0, most - now)
+    return _NO_LIMIT
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def free_memory() -> int:
+    """Bytes free on the device, or in the host where there is no GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return host_memory()
