@@ -14,6 +14,7 @@ from samdan.lm.scoring import Scorer
 from samdan.recipe import AnyStage
 from samdan.records import EnvironmentFailure, Metrics, TrainError, Verdict
 from samdan.rules import measured
+from samdan.run.choices import tell_out_of_memory
 from samdan.run.context import Run
 from samdan.run.responding import RuleFired, answer
 from samdan.run.verdicts import verdict_row
@@ -106,6 +107,7 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         chosen = training.progress.chosen | {
             "micro_batch_tokens": int(metrics.values["micro_batch_tokens"])
         }
+        tell_out_of_memory(run, stage, training.progress.chosen, chosen, metrics.step)
         training.progress = replace(
             training.progress, step=metrics.step, tokens=metrics.tokens, chain=chain, chosen=chosen
         )

@@ -16,7 +16,7 @@ import torch
 from samdan.lm.batch import Batch
 from samdan.lm.scoring import Scorer
 from samdan.recipe import Stage
-from samdan.records import Metrics, TrainError
+from samdan.records import EnvironmentFailure, Metrics, TrainError
 from samdan.schedule import rate_factor
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
@@ -90,26 +90,58 @@ def _with_less_memory(
 ) -> tuple[Steps, list[Batch], dict[str, float]]:
     """The step's gradients; after running out of memory, with micro-batches half as large.
 
-    The effective batch, and so the gradient, stays the same. Processes cannot disagree about the
-    size, so with several the error is passed on.
+    The effective batch, and so the gradient, stays the same. Several processes take the smaller
+    size together; where they split the model they gather weights inside the forward, and one that
+    ran out of memory there has left the others waiting: the error is passed on.
     """
     while True:
         micro = steps.micro_batches(step)
+        sums: _Sums | None = None
         try:
-            return steps, micro, _accumulate(scorer, objective, micro, seed, step)
-        except torch.OutOfMemoryError:
-            fewest = max(int(steps.data.index.unit_tokens.max()), 1)
-            if steps.world_size > 1 or steps.micro_batch_tokens <= fewest:
+            sums = _accumulate(scorer, objective, micro, seed, step)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or sharding.is_sharded(scorer):
                 raise
-            for parameter in scorer.parameters():
-                parameter.grad = None
-            torch.cuda.empty_cache()
-            steps = replace(steps, micro_batch_tokens=max(fewest, steps.micro_batch_tokens // 2))
+        if not parallel.any_rank(sums is None) and sums is not None:
+            return steps, micro, _means(objective.coefficients(), sums)
+        steps = _halved(scorer, steps)
+
+
+def _halved(scorer: Scorer, steps: Steps) -> Steps:
+    """Micro-batches half as large, and nothing left of the gradients that were begun."""
+    fewest = max(int(steps.data.index.unit_tokens.max()), 1)
+    if steps.micro_batch_tokens <= fewest:
+        raise EnvironmentFailure(
+            f"out of memory with {steps.micro_batch_tokens} tokens at a time, and a record of "
+            f"{fewest} cannot be split. Set gradient_checkpointing: true, a lower max_length, "
+            f"optim: adamw_8bit or adamw_offload, or lora; `samdan plan` tells what fits"
+        )
+    for parameter in scorer.parameters():
+        parameter.grad = None
+    if scorer.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return replace(steps, micro_batch_tokens=max(fewest, steps.micro_batch_tokens // 2))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a device, or of the host: there torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of this process: the weights of all, sums of losses and of what is logged."""
+
+    weights: Mapping[str, float]
+    totals: Mapping[str, torch.Tensor]
+    logged: Mapping[str, torch.Tensor]
 
 
 def _accumulate(
     scorer: Scorer, objective: Objective, micro: Sequence[Batch], seed: int, step: int
-) -> dict[str, float]:
+) -> _Sums:
     """Gradients of the step's mean loss into ``.grad``; returns the loss and what was logged."""
     scorer.train()
     terms = objective.coefficients()
@@ -137,15 +169,11 @@ def _accumulate(
             totals[term] += loss.detach()
         for name, value in sums.logged.items():
             logged[name] += value
-    return _means(terms, weights, totals, logged)
+    return _Sums(weights, totals, logged)
 
 
-def _means(
-    terms: Mapping[str, float],
-    weights: Mapping[str, float],
-    totals: Mapping[str, torch.Tensor],
-    logged: Mapping[str, torch.Tensor],
-) -> dict[str, float]:
+def _means(terms: Mapping[str, float], mine: _Sums) -> dict[str, float]:
+    weights, totals, logged = mine.weights, mine.totals, mine.logged
     sums = parallel.add_over_ranks(
         {f"loss/{t}": float(v) for t, v in totals.items()}
         | {n: float(v) for n, v in logged.items()}
