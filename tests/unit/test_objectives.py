@@ -253,6 +253,32 @@ def test_after_running_out_of_memory_the_step_is_the_same_in_smaller_pieces(
     assert tiny.distance(tiny.gradients(MODEL), whole) < 1e-5
 
 
+def test_where_another_process_ran_out_of_memory_all_take_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    _, whole = learn(NextToken(), steps.micro_batches(1))
+    others = iter([True, False])
+    monkeypatch.setattr(loop.parallel, "any_rank", lambda mine: mine or next(others))
+    MODEL.zero_grad()
+    smaller, _, values = loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
+    assert smaller.micro_batch_tokens == 500
+    assert values["loss"] > 0
+    assert tiny.distance(tiny.gradients(MODEL), whole) < 1e-5
+
+
+def test_another_error_is_no_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: NextToken, scorer: Scorer, batch: Batch) -> Any:
+        raise RuntimeError("a shape is wrong")
+
+    monkeypatch.setattr(NextToken, "loss_sums", broken)
+    steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
+
+
 def test_objectives_belong_to_stages(other: Tensor) -> None:
     assert isinstance(objective_for(tiny.cpt(), None), NextToken)
     assert isinstance(objective_for(tiny.sft(), None), NextToken)
