@@ -3,11 +3,11 @@
     python -m experiments.planned                # the table of docs/plan.md, about 20 minutes
     python -m experiments.planned --only tiny    # tries the code
 
-Every row is a run of its own on a base with random weights of the shape and drawn text: a plan from
-the files alone, the run, and a plan with a fresh calibration, each in a process of its own.
-Compared are the tokens that were expected before anything was prepared, the peak of memory while
-the stage trains (resident, of the whole process), and the time of its steps: by the clock, and by
-the processor, which other work on the machine concerns less.
+Every row is a run of its own on a base with random weights of the shape and drawn text, in a process
+of its own: a plan from the files alone, the run, and a plan with a fresh calibration. Compared are
+the tokens that were expected before anything was prepared, the peak of memory while the stage
+trains (resident, of the whole process), and the time of its steps but the first: by the clock, and
+by the processor, which other work on the machine concerns less.
 """
 
 from __future__ import annotations
@@ -25,10 +25,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from samdan.budget import Rates, Shape
-from samdan.run.ledger import read_lines
+from ruamel.yaml import YAML
+
+from samdan.budget import Shape, seconds_of
+from samdan.lm.chat import ChatFormat
+from samdan.lm.tokenizer import train_tokenizer
+from samdan.run.calibrating import described, random_model, stored
+from samdan.run.executor import execute
+from samdan.run.ledger import Ledger
+from samdan.run.loading import load_recipe
+from samdan.run.planning import setting_of, stage_plans, target_of
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 400  # of the made-up language
@@ -63,16 +72,14 @@ def _batch(size: int, accumulation: int, length: int) -> dict[str, Any]:
 
 ROWS = (
     Row("tiny cpt", "tiny", "cpt", 60, 60, _batch(2, 2, 64)),
-    Row("30m cpt", "30m", "cpt", 120, 200, _batch(8, 1, 256)),
-    Row("30m sft, 4 micro-batches", "30m", "sft", 96, 120, _batch(4, 4, 320)),
-    Row("30m dpo", "30m", "dpo", 64, 60, _batch(8, 1, 320)),
-    Row("30m untied cpt, checkpointing", "30m-untied", "cpt", 120, 200,
+    Row("135m cpt", "135m", "cpt", 15, 120, _batch(2, 1, 256)),
+    Row("135m dpo", "135m", "dpo", 14, 40, _batch(4, 1, 320)),
+    Row("135m sft, 3 micro-batches", "135m", "sft", 27, 60, _batch(2, 4, 320)),
+    Row("30m cpt", "30m", "cpt", 60, 200, _batch(8, 1, 256)),
+    Row("30m sft, LoRA", "30m", "sft", 40, 120, _batch(8, 1, 320) | {"lora": {"r": 16}}),
+    Row("30m dpo", "30m", "dpo", 36, 60, _batch(8, 1, 320)),
+    Row("30m untied cpt, checkpointing", "30m-untied", "cpt", 60, 200,
         _batch(16, 1, 256) | {"gradient_checkpointing": True}),
-    Row("135m cpt", "135m", "cpt", 24, 120, _batch(2, 1, 256)),
-    Row("135m cpt, 4 micro-batches", "135m", "cpt", 40, 120, _batch(1, 4, 256)),
-    Row("135m sft", "135m", "sft", 24, 120, _batch(4, 1, 320)),
-    Row("135m dpo", "135m", "dpo", 18, 40, _batch(4, 1, 320)),
-    Row("135m sft, LoRA", "135m", "sft", 24, 120, _batch(4, 1, 320) | {"lora": {"r": 16}}),
 )  # fmt: skip
 
 
@@ -80,10 +87,13 @@ def main(given: list[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="rows whose name this regular expression finds")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    parser.add_argument("--run", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--row", help=argparse.SUPPRESS)
     args = parser.parse_args(given)
-    if args.run:
-        run_timed(*args.run)
+    if args.row:
+        (row,) = (row for row in ROWS if row.name == args.row)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["SAMDAN_CACHE"] = str(Path(folder) / "cache")
+            print(json.dumps(compare(row, Path(folder))))
         return []
     found = []
     print("| run | tokens, from files | memory at its peak | steps by the clock | by processor |")
@@ -91,8 +101,9 @@ def main(given: list[str] | None = None) -> list[dict[str, Any]]:
     for row in ROWS:
         if not re.search(args.only, row.name):
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(compare(row, Path(folder)))
+        words = [sys.executable, "-m", "experiments.planned", "--row", row.name]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
         print(_line(found[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
@@ -100,87 +111,52 @@ def main(given: list[str] | None = None) -> list[dict[str, Any]]:
 
 
 def compare(row: Row, folder: Path) -> dict[str, Any]:
-    """Planned and taken, of one run."""
-    recipe = make(row, folder)
+    """Planned and taken, of one run, in this process."""
+    recipe = load_recipe(make(row, folder))
     run = folder / "run"
-    words = [str(recipe), "--out", str(run)]
-    from_files = _plan(folder, words)
-    clocks = json.loads(
-        python(folder, "-m", "experiments.planned", "--run", *words[::2]).splitlines()[-1]
-    )
-    planned = _plan(folder, [*words, "--calibrate"])
-    done = next(
-        event for event in read_lines(run / "events.jsonl")
-        if event.get("event") == "step_done" and event["step"] == f"{row.kind}/train"
+    stage = recipe.stages[0]
+    (from_files,) = stage_plans(recipe, None, target_of("here"))
+    clocks: list[tuple[float, float]] = []
+    execute(
+        recipe, run, say=lambda text: None,
+        progress=lambda row: clocks.append((time.perf_counter(), time.process_time())),
     )  # fmt: skip
-    steps = done["facts"]["steps"]
-    taken = [sum(_between(clocks, clock)) / (steps - 1) * steps for clock in (0, 1)]
+    target = target_of("here", calibrate=True)
+    (planned,) = stage_plans(recipe, Ledger(run), target)
+    done = Ledger(run).done()[f"{row.kind}/train"]
+    assert planned.amounts and planned.memory and planned.seconds and from_files.amounts
+    steps = int(done.facts["steps"])
+    rates = stored(described(
+        SHAPES[row.shape], stage, planned.amounts,
+        setting_of(stage, SHAPES[row.shape], planned.amounts, target),
+    ))  # fmt: skip
+    assert rates is not None
+    by_clock, by_processor = (
+        seconds_of(one, SHAPES[row.shape], stage, planned.amounts, steps).train / steps
+        for one in (rates.wall, rates.processor)
+    )
+    taken = [list(_between(clocks, clock)) for clock in (0, 1)]
     return {
         "run": row.name,
-        "tokens": [from_files["tokens"], planned["tokens"]],
-        "steps": [planned["steps"], steps],
-        "micro_batch_tokens": [planned["micro_batch_tokens"], done["facts"]["micro_batch_tokens"]],
-        "memory": [planned["memory"]["peak"], done["facts"]["peak_memory"]],
-        "parts": planned["memory"]["parts"],
-        "seconds": [planned["seconds"]["fewest"]["train"], taken[0]],
-        "processor_seconds": [_by_processor(folder, row, planned), taken[1]],
-        "whole_step_seconds": [planned["seconds"]["fewest"]["total"], done["seconds"]],
+        "tokens": [from_files.amounts.tokens, planned.amounts.tokens],
+        "steps": [planned.steps, steps],
+        "micro_batch_tokens": [planned.micro_batch_tokens, done.facts["micro_batch_tokens"]],
+        "memory": [planned.memory.peak, done.facts["peak_memory"]],
+        "parts": planned.memory.parts,
+        "seconds": [by_clock, mean(taken[0])],
+        "processor_seconds": [by_processor, mean(taken[1])],
+        "each_step": taken,
     }
 
 
-def _between(clocks: list[list[float]], clock: int) -> Iterator[float]:
+def _between(clocks: list[tuple[float, float]], clock: int) -> Iterator[float]:
     """Of every step but the first, whose beginning nobody tells."""
     for before, after in pairwise(clocks):
         yield after[clock] - before[clock]
 
 
-def _by_processor(folder: Path, row: Row, planned: Mapping[str, Any]) -> float:
-    (file,) = (folder / "cache" / "calibration").glob("*.json")
-    rates = Rates(**json.loads(file.read_text("utf-8"))["processor"])
-    layers = SHAPES[row.shape].num_hidden_layers
-    tokens, steps = planned["tokens"], planned["steps"]
-    return float(tokens * rates.token(layers) + steps * rates.update(layers))
-
-
-def run_timed(recipe: Path, out: Path) -> None:
-    """Carries out the recipe; the last line is both clocks after every training step."""
-    from samdan.run.executor import execute
-    from samdan.run.loading import load_recipe
-
-    clocks: list[tuple[float, float]] = []
-    execute(
-        load_recipe(recipe), out, say=lambda text: None,
-        progress=lambda row: clocks.append((time.perf_counter(), time.process_time())),
-    )  # fmt: skip
-    print(json.dumps(clocks))
-
-
-def _plan(folder: Path, words: list[str]) -> dict[str, Any]:
-    said = python(folder, "-m", "samdan", "plan", *words, "--json")
-    stages: list[dict[str, Any]] = json.loads(said)["stages"]
-    return stages[0]
-
-
-def python(folder: Path, *words: str) -> str:
-    """A program to its end; what it printed. Raises RuntimeError with its errors."""
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-        "SAMDAN_CACHE": str(folder / "cache"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, *words],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)} failed:\n{done.stderr[-4000:]}")
-    return done.stdout
-
-
 def make(row: Row, folder: Path) -> Path:
     """Base, data and recipe of a run; returns the recipe."""
-    from ruamel.yaml import YAML
-
     drawn = random.Random(3)
     language = ["".join(drawn.choices("가나다라마바사아자차카타파하", k=drawn.randint(1, 4)))
                 for _ in range(WORDS)]  # fmt: skip
@@ -218,10 +194,6 @@ def _record(kind: str, text: Any, words: int, number: int) -> dict[str, str]:
 
 
 def _save_base(shape: Shape, texts: list[str], folder: Path) -> None:
-    from samdan.lm.chat import ChatFormat
-    from samdan.lm.tokenizer import train_tokenizer
-    from samdan.run.calibrating import random_model
-
     tokenizer = train_tokenizer(texts, 900)
     ChatFormat(tokenizer).tokenizer.save_pretrained(folder)
     random_model(shape).save_pretrained(folder)

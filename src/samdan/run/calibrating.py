@@ -40,8 +40,8 @@ from samdan.train.optim import make_optimizer
 
 VERSION = 1
 MOST_TOKENS = {"cpu": 1024, "cuda": 16_384}  # of a step: more only takes longer
-WARM_UP, FEWEST, MOST = 2, 4, 10
-SECONDS = 12.0  # after the fewest steps, measuring ends when so many have passed
+WARM_UP, FEWEST, MOST = 1, 3, 8
+SECONDS = 8.0  # after the fewest steps, measuring ends when so many have passed
 SHARE = 0.4  # of the memory that is free, at most
 Clocks = tuple[float, float]  # wall, processor
 
