@@ -3,11 +3,11 @@
     python -m experiments.planned                # the table of docs/plan.md, about 20 minutes
     python -m experiments.planned --only tiny    # tries the code
 
-Every row is a run of its own on a base with random weights of the shape and drawn text, in a process
-of its own: a plan from the files alone, the run, and a plan with a fresh calibration. Compared are
-the tokens that were expected before anything was prepared, the peak of memory while the stage
-trains (resident, of the whole process), and the time of its steps but the first: by the clock, and
-by the processor, which other work on the machine concerns less.
+Every row is a run on a base with random weights of the shape and drawn text, in a process of its
+own: a plan from the files alone, the run, and a plan with a fresh calibration. Compared are the
+tokens that were expected before anything was prepared, the peak of memory while the stage trains
+(resident, of the whole process), and the time of its steps but the first: by the clock, and by the
+processor, which other work on the machine concerns less.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def compare(row: Row, folder: Path) -> dict[str, Any]:
     target = target_of("here", calibrate=True)
     (planned,) = stage_plans(recipe, Ledger(run), target)
     done = Ledger(run).done()[f"{row.kind}/train"]
-    assert planned.amounts and planned.memory and planned.seconds and from_files.amounts
+    assert planned.amounts is not None
+    assert planned.memory is not None
+    assert from_files.amounts is not None
     steps = int(done.facts["steps"])
     rates = stored(described(
         SHAPES[row.shape], stage, planned.amounts,

@@ -14,13 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
-from samdan.commands import planning
+from samdan.commands import planning, starting
 from samdan.commands.judge import app as judge
 from samdan.commands.synthesize import app as synthesize
 from samdan.records import SamdanError
 from samdan.run.status import printable
 
 EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
+OUT_OF_MEMORY = (
+    "out of memory, outside a training step, which would have taken less at a time; `samdan plan` "
+    "tells what fits: a smaller base, max_length, or several GPUs"
+)
 app = typer.Typer(
     name="samdan",
     help="Adapts a language model in three stages (CPT, SFT, DPO) from one recipe, with evidence "
@@ -32,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
+starting.add_to(app)
 planning.add_to(app)
 
 
@@ -79,7 +84,11 @@ def main() -> None:
     except OSError as error:
         _fail(_environment(error), 4)
     except MemoryError:
-        _fail("out of memory; lower per_device_train_batch_size or micro_batch_tokens", 4)
+        _fail(OUT_OF_MEMORY, 4)
+    except RuntimeError as error:  # torch's, of a device or the host; named, not imported
+        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
+            raise
+        _fail(OUT_OF_MEMORY, 4)
 
 
 def _fail(message: str, code: int) -> None:
