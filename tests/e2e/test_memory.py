@@ -55,13 +55,13 @@ def test_the_run_goes_on_with_smaller_micro_batches_and_keeps_them(
     with pytest.raises(KeyboardInterrupt):
         execute(loaded, run, "sft", say=said.append, injected=stop)
     (event,) = events(run, "out_of_memory")
-    assert event["before"] > 100 >= event["tokens"]
+    assert event["before"] > event["tokens"]
     (line,) = [text for text in said if "out of memory" in text]
     assert f"goes on with {event['tokens']:,}. A step keeps its 8 records" in line
 
     hungry.tried.clear()
     execute(loaded, run, "sft")
-    assert max(hungry.tried) <= event["tokens"]  # not tried again
+    assert max(hungry.tried) <= hungry.most  # the larger size is not tried again
     assert samples_seen(run)["sft/train"] == samples_seen(reference)["sft/train"]
     (facts,) = [e["facts"] for e in events(run, "step_done") if e["step"] == "sft/train"][-1:]
     assert facts["micro_batch_tokens"] == event["tokens"]

@@ -49,7 +49,7 @@ SMALL = KNOWN_SHAPES["Qwen/Qwen2.5-1.5B"]
 def built(layers: int, stage: Stage) -> Any:
     model = tiny.model(
         hidden_size=128, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=352, vocab_size=512,
+        intermediate_size=352, vocab_size=512, tie_word_embeddings=True,
     )  # fmt: skip
     if stage.lora is not None:
         model = add_lora(model, stage.lora, (), 0)
@@ -107,7 +107,7 @@ def test_with_checkpointing_a_layer_keeps_its_input() -> None:
     plain, saving = (
         memory(SMALL, one, Setting(4096)).parts["activations"] for one in (tiny.cpt(), stage)
     )
-    assert saving < plain / 20
+    assert saving < plain / 15
 
 
 def test_parameters_are_those_of_the_model() -> None:
@@ -146,13 +146,15 @@ def test_one_micro_batch_has_no_gradients_yet_where_the_activations_are() -> Non
 
 def test_logits_are_those_of_a_chunk_and_of_pairs_that_are_kept() -> None:
     def logits(stage: Stage, tokens: int, predicted: float = 1.0) -> float:
-        return memory(SMALL, stage, Setting(tokens, predicted=predicted)).parts["logits"]
+        setting = Setting(tokens, predicted=predicted, precision="fp32", device="cpu")
+        return memory(SMALL, stage, setting).parts["logits"]
 
     every = 4.0 * SMALL.vocab_size
     assert logits(tiny.cpt(), 65_536) < every * 65_536 / 2
     assert logits(tiny.cpt(), 4096, 0.1) < logits(tiny.cpt(), 4096)
-    few = logits(tiny.dpo(), 4096) - logits(tiny.cpt(), 4096)
-    assert few > 0  # kept for the backward
+    # Two chunks of 850 rows: one is at work, both are kept.
+    kept = logits(tiny.dpo(), 1700) - logits(tiny.cpt(), 1700)
+    assert kept == pytest.approx(every * 850)
     assert logits(tiny.dpo(), 65_536) == logits(tiny.cpt(), 65_536)  # computed again
     matrix = 4.0 * SMALL.vocab_size * SMALL.hidden_size
     frozen = logits(tiny.cpt(), 4096) - logits(tiny.cpt(lora=Lora()), 4096)
@@ -208,7 +210,7 @@ def test_an_estimate_is_what_the_mix_then_does(kind: str, epochs: int, tmp_path:
         data=data, num_train_epochs=epochs, max_length=64, replay_share=0.25,
         per_device_train_batch_size=2, gradient_accumulation_steps=1,
     )  # fmt: skip
-    made = {"docs": [20 + i % 40 for i in range(60)], "general": [30] * 5}
+    made = {"docs": [5 + i % 12 for i in range(200)], "general": [9] * 12}
     shards = {
         name: Shard(tiny.write_shard(tmp_path / name, [tiny.document(n) for n in lengths]))
         for name, lengths in made.items()

@@ -94,9 +94,9 @@ def estimated(
             held.items()}  # fmt: skip
     per_epoch = shares(stage, kept)
     used = {label: per_epoch[label] * stage.num_train_epochs for label in kept}
-    units = _units(stage, used, held)
+    units = max(1, round(_units(stage, used, held)))
     most = steps_of(stage, units, processes) * stage.units_per_step * processes
-    reached = min(1.0, most / units) if units else 1.0
+    reached = min(1.0, most / units)
     sources = {}
     for source in stage.data:
         tokens, seen = kept[source.label], int(used[source.label] * reached)

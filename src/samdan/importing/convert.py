@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from samdan.importing.datasets import sources
+from samdan.importing.datasets import distinct, sources
 from samdan.importing.flags import COMMAND
 from samdan.importing.tools import NO_COUNTERPART, SAME, TOOLS, Tool
 from samdan.records import RecipeError
@@ -62,6 +62,7 @@ def convert(
     used |= _base(found, known, tree)
     listed, keys, lost = sources(tool, tree, found.kind, registry or {})
     used |= set(keys)
+    distinct(listed)
     found.stage |= {"name": found.kind, "data": listed or [{"path": "data.jsonl"}]}
     if listed:
         found.mapped[", ".join(key for key in keys if key in tree)] = "data"

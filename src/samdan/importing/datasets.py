@@ -33,6 +33,17 @@ def sources(
     return _swift(tree)
 
 
+def distinct(found: Sequence[dict[str, Any]]) -> None:
+    """Gives sources that would be called alike names of their own."""
+    seen: dict[str, int] = {}
+    for source in found:
+        where = str(source.get("path") or source.get("hub") or "data")
+        label = str(source.get("name") or _label(PurePosixPath(where).name.split(".")[0]))
+        seen[label] = seen.get(label, 0) + 1
+        if seen[label] > 1:
+            source["name"] = f"{label}-{seen[label]}"
+
+
 def place(path: str) -> dict[str, Any]:
     """``path`` or ``hub``: a name such as ``owner/name`` without an ending is a Hub id."""
     if _HUB.match(path) and not _FILE.search(path):

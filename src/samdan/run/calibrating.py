@@ -86,7 +86,7 @@ def described(
     return {
         "version": VERSION,
         "shape": asdict(replace(shape, num_hidden_layers=0)),
-        "depths": depths(shape, stage, setting),
+        "depths": list(depths(shape, stage, setting)),
         "kind": stage.kind,
         "lora": stage.lora.model_dump(mode="json", exclude={"dropout", "alpha"})
         if stage.lora

@@ -226,9 +226,9 @@ def _way(kind: str, shape: Shape | None, device: float) -> dict[str, Any]:
         return {"lines": ["# nothing fits here: `samdan plan --device h100` tells about others"]}
     lines = ["gradient_checkpointing: true"]
     if "8-bit" in ways[0]:
-        lines.append("optim: adamw_8bit")
+        lines.append("optim: adamw_8bit   # full fine-tuning fits with states in 8 bits")
     elif "host memory" in ways[0]:
-        lines.append("optim: adamw_offload")
+        lines.append("optim: adamw_offload   # full; 12 bytes a parameter of the host's memory")
     lora = "LoRA" in ways[0]
     if lora:
         bits = ", quantize: 4bit" if ways[0].startswith("Q") else ""

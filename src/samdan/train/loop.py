@@ -6,6 +6,7 @@ summed over micro-batches and processes first, and the loss is divided once.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,6 +86,10 @@ def train_steps(
         yield Metrics(step, tokens, values)
 
 
+class _TooLarge(Exception):
+    """A micro-batch did not fit, on this process or another one."""
+
+
 def _with_less_memory(
     scorer: Scorer, objective: Objective, steps: Steps, seed: int, step: int
 ) -> tuple[Steps, list[Batch], dict[str, float]]:
@@ -96,14 +101,8 @@ def _with_less_memory(
     """
     while True:
         micro = steps.micro_batches(step)
-        sums: _Sums | None = None
-        try:
-            sums = _accumulate(scorer, objective, micro, seed, step)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or sharding.is_sharded(scorer):
-                raise
-        if not parallel.any_rank(sums is None) and sums is not None:
-            return steps, micro, _means(objective.coefficients(), sums)
+        with contextlib.suppress(_TooLarge):
+            return steps, micro, _accumulate(scorer, objective, micro, seed, step)
         steps = _halved(scorer, steps)
 
 
@@ -130,19 +129,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Of this process: the weights of all, sums of losses and of what is logged."""
-
-    weights: Mapping[str, float]
-    totals: Mapping[str, torch.Tensor]
-    logged: Mapping[str, torch.Tensor]
-
-
 def _accumulate(
     scorer: Scorer, objective: Objective, micro: Sequence[Batch], seed: int, step: int
-) -> _Sums:
-    """Gradients of the step's mean loss into ``.grad``; returns the loss and what was logged."""
+) -> dict[str, float]:
+    """Gradients of the step's mean loss into ``.grad``; returns the loss and what was logged.
+
+    Raises _TooLarge on all processes where one of them ran out of memory.
+    """
     scorer.train()
     terms = objective.coefficients()
     weights = dict.fromkeys(terms, 0.0)
@@ -155,25 +148,36 @@ def _accumulate(
     device = scorer.device
     totals = {term: torch.zeros((), device=device) for term in terms}
     logged = {name: torch.zeros((), device=device) for name in objective.logged}
-    sharded = sharding.is_sharded(scorer)
-    for batch in micro:
-        if not batch.num_targets:
-            if sharded:
-                sharding.take_part(scorer)
-            continue
-        scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
-        sums = objective.loss_sums(scorer, batch)
-        scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
-        torch.stack(scaled).sum().backward()
-        for term, loss in sums.losses.items():
-            totals[term] += loss.detach()
-        for name, value in sums.logged.items():
-            logged[name] += value
-    return _Sums(weights, totals, logged)
+    sharded, fits = sharding.is_sharded(scorer), True
+    try:
+        for batch in micro:
+            if not batch.num_targets:
+                if sharded:
+                    sharding.take_part(scorer)
+                continue
+            scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
+            sums = objective.loss_sums(scorer, batch)
+            scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
+            torch.stack(scaled).sum().backward()
+            for term, loss in sums.losses.items():
+                totals[term] += loss.detach()
+            for name, value in sums.logged.items():
+                logged[name] += value
+    except RuntimeError as error:
+        if sharded or not is_out_of_memory(error):
+            raise
+        fits = False
+    if parallel.any_rank(not fits):
+        raise _TooLarge
+    return _means(terms, weights, totals, logged)
 
 
-def _means(terms: Mapping[str, float], mine: _Sums) -> dict[str, float]:
-    weights, totals, logged = mine.weights, mine.totals, mine.logged
+def _means(
+    terms: Mapping[str, float],
+    weights: Mapping[str, float],
+    totals: Mapping[str, torch.Tensor],
+    logged: Mapping[str, torch.Tensor],
+) -> dict[str, float]:
     sums = parallel.add_over_ranks(
         {f"loss/{t}": float(v) for t, v in totals.items()}
         | {n: float(v) for n, v in logged.items()}
