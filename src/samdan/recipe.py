@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from samdan import aliases
+from samdan.adapters import Lora
 from samdan.filters import KINDS
+from samdan.growing import Grow
 from samdan.records import RecipeError
 from samdan.removing import Decontaminate
 from samdan.responses import Response
@@ -26,7 +28,7 @@ from samdan.spec import (
     plain,
     set_value,
 )
-from samdan.stages import AnyStage, CptStage, DpoStage, Lora, SftStage, Stage, gates_of
+from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
 from samdan.tasks import Probes, Task
 
 __all__ = [
@@ -46,7 +48,7 @@ TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozens
     "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
     "refusal", "probes", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
-    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
+    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model", "ema", "last",
 ])  # fmt: skip
 
 
@@ -99,6 +101,18 @@ class ExistingBase(Spec):
     tokenizer: TokenizerSpec | None = None
     allow_instruct: bool = False
     """Accept an instruction-tuned model as the base of continued pre-training."""
+    grow: Grow | None = None
+    """What is added to the model before the first stage; the base is measured without it."""
+
+    @model_validator(mode="after")
+    def _own_tokenizer(self) -> ExistingBase:
+        retrained = self.tokenizer is not None and self.tokenizer.vocab_size is not None
+        if self.grow and self.grow.vocab and retrained:
+            raise ValueError(
+                "grow.vocab adds to the model's tokenizer and tokenizer.vocab_size replaces it; "
+                "leave one of them out"
+            )
+        return self
 
 
 class ScratchTraining(CptStage):
@@ -214,6 +228,7 @@ class Recipe(Spec):
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
         self._measured([*places, *tasks])
         self._probed()
+        self._counted()
         return self
 
     def _measured(self, known: Sequence[str]) -> None:
@@ -236,6 +251,17 @@ class Recipe(Spec):
                     f"{', '.join(sorted(documents)) or 'none'}"
                 )
 
+    def _counted(self) -> None:
+        if self.grow is None or self.grow.vocab is None:
+            return
+        documents = {s.label for stage, s in self.sources() if stage.kind == "cpt"}
+        for label in self.grow.vocab.sources or documents or ("",):
+            if label not in documents:
+                raise ValueError(
+                    f"base.grow.vocab.sources: no CPT stage has a source '{label}'; there are: "
+                    f"{', '.join(sorted(documents)) or 'none, and new tokens are learned on them'}"
+                )
+
     def _ignored(self, sources: Mapping[str, Any]) -> None:
         known = [*sources, *(task.name for task in self.evaluate)]
         for name in self.decontaminate.ignore if self.decontaminate else ():
@@ -254,6 +280,11 @@ class Recipe(Spec):
         for stage in self.all_stages():
             for source in stage.data:
                 yield stage, source
+
+    @property
+    def grow(self) -> Grow | None:
+        """What is added to the base, if anything is."""
+        return self.base.grow if isinstance(self.base, ExistingBase) else None
 
     def stage(self, name: str) -> AnyStage:
         for stage in self.all_stages():

@@ -21,7 +21,7 @@ from samdan.packing import micro_batches
 from samdan.recipe import Lora
 from samdan.records import EnvironmentFailure
 from samdan.run import choices
-from samdan.train import meeting, pieces, slurm
+from samdan.train import meeting, parallel, pieces, slurm
 from samdan.train.meeting import Meeting
 from samdan.train.sharding import row_limits
 
@@ -216,6 +216,17 @@ def test_every_sample_once_when_the_number_of_processes_changes() -> None:
         dealt = micro_batches(lengths, 10, hands)
         assert sorted(i for hand in dealt for bin_ in hand for i in bin_) == list(range(7))
         assert len({len(hand) for hand in dealt}) == 1
+
+
+def test_what_rules_read_is_the_mean_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {"loss": 2.0, "tokens_per_second": 300.0}  # the sum over three other processes
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(
+        parallel, "add_over_ranks", lambda values: {n: values[n] + others[n] for n in values}
+    )
+    assert parallel.mean_over_ranks({"loss": 2.0, "tokens_per_second": 100.0}) == {
+        "loss": 1.0, "tokens_per_second": 100.0,
+    }  # fmt: skip
 
 
 def test_memory_is_divided_where_it_is_split() -> None:

@@ -92,6 +92,16 @@ def source(role: str, **counts: Any) -> dict[str, Any]:
     return {"role": role, "records_in": 80, "records_dropped": {"same": 2}, **counts}
 
 
+SHARE = {"count": 9, "n": 12, "share": 0.75, "ci95": [0.428, 0.945]}
+MATCH = {"a": "sft", "b": "dpo", "pairs": 14, "wins_a": 3, "wins_b": 9, "ties": 1, "bad": 1,
+         "share_b": 0.75, "ci95": [0.428, 0.945], "rate_b": 0.714}  # fmt: skip
+PART: dict[str, Any] = {
+    "votes": 20, "pairs": 14, "matches": [MATCH], "left_won": SHARE, "longer_won": SHARE,
+    "strengths": [{"model": name, "points": points, "ci95": [points - 90, points + 90]}
+                  for name, points in (("base", -200.0), ("sft", 20.0), ("dpo", 180.0))],
+}  # fmt: skip
+
+
 @pytest.fixture
 def report() -> dict[str, Any]:
     handbook = {"in": 1000, "repeated": 1000, "trained": 1900, "masked": 0}
@@ -138,6 +148,16 @@ def report() -> dict[str, Any]:
         "model": {"parameters": 1234567, "layers": 4, "hidden_size": 128, "origin": "scratch"},
         "stages": [cpt, sft, stage("dpo", metrics={}, gate="none", gates=[])],
         "samples": [{"prompt": "연차는?", "answers": {"base": "", "cpt": "3일", "dpo": "사흘"}}],
+        "votes": {
+            "people": PART | {"raters": {"kim": 12, "lee": 8},
+                              "agreement": {"pairs": 8, "alpha": 0.61, "same": {"share": 0.75}}},
+            "judges": {"model:x": PART | {
+                "both_orders": 12, "inconsistent": 3, "turned_around": 2,
+                "with_people": {"pairs": 9, "kappa": 0.4, "same": SHARE},
+            }},
+            "identical": [{"a": "sft", "b": "dpo", "prompts": 3}],
+            "other": 4,
+        },
         "lineage": [
             {
                 "step": "cpt/train",

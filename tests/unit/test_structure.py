@@ -25,7 +25,7 @@ LAYERS = (
     ("responses",),
     ("preferences",),
     ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
-    ("aliases", "sources", "growing"),
+    ("aliases", "sources", "growing", "adapters", "averaging", "unfreezing"),
     ("stages",),
     ("recipe",),
     ("schedule",),

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from samdan.adapters import Lora
+from samdan.averaging import Ema
 from samdan.budget.shapes import GIB, Shape
-from samdan.stages import DpoStage, Lora, Stage
+from samdan.stages import DpoStage, Stage
+from samdan.unfreezing import learns
 
 # Of the head, as `samdan.lm.head` has them: a chunk's fp32 logits, logits kept for the backward.
 CHUNK_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
@@ -62,7 +65,7 @@ def memory(shape: Shape, stage: Stage, setting: Setting) -> Memory:
     gathered at one time counts: two layers in the computing precision, embeddings and head in fp32.
     """
     bf16 = setting.precision == "bf16"
-    trained = shape.parameters if stage.lora is None else adapters(shape, stage.lora)
+    trained = trained_parameters(shape, stage)
     copies = 2.0 * shape.num_hidden_layers * shape.layer_parameters if bf16 else 0.0
     parts = {
         "process": PROCESS_BYTES[setting.device] if setting.process is None else setting.process,
@@ -72,9 +75,11 @@ def memory(shape: Shape, stage: Stage, setting: Setting) -> Memory:
         "activations": float(setting.tokens) * _activations(shape, stage, bf16),
         "logits": _head(shape, stage, setting),
     }
+    if isinstance(stage.average, Ema):
+        parts["average"] = 4.0 * trained
     gathered = 0.0
     if setting.processes > 1 and stage.can_shard and stage.shard != "none":
-        for name in ("weights", "gradients", "optimizer"):
+        for name in parts.keys() & {"weights", "gradients", "optimizer", "average"}:
             parts[name] /= setting.processes
         learns = 8.0 if stage.lora is None else 4.0
         width = 2.0 if bf16 else 4.0
@@ -96,7 +101,8 @@ def _peak(shape: Shape, stage: Stage, setting: Setting, parts: Mapping[str, floa
     gradients yet. At the end of a backward the layers' inputs are gone and all gradients are there,
     and the embeddings' is made as a whole before it is added.
     """
-    there = sum(parts.get(n, 0.0) for n in ("process", "weights", "optimizer", "gathered"))
+    always = ("process", "weights", "optimizer", "average", "gathered")
+    there = sum(parts.get(name, 0.0) for name in always)
     copies, held = parts.get("bf16 copies", 0.0), parts["activations"]
     before = parts["gradients"] if setting.micro_batches > 1 else 0.0
     root = 0.0 if stage.lora else 4.0 * shape.vocab_size * shape.hidden_size
@@ -107,6 +113,19 @@ def _peak(shape: Shape, stage: Stage, setting: Setting, parts: Mapping[str, floa
     ends = there + copies + parts["gradients"] + layer + (2 * root if before else root)
     updates = there + parts["gradients"]
     return max(forward, begins, ends, updates)
+
+
+def trained_parameters(shape: Shape, stage: Stage) -> int:
+    """Of adapters, or of what is not frozen."""
+    if stage.lora is not None:
+        return adapters(shape, stage.lora)
+    if not stage.freeze and not stage.train_only:
+        return shape.parameters
+    return sum(
+        size
+        for name, size in shape.named_weights()
+        if learns(name, stage.freeze, stage.train_only)
+    )
 
 
 def _weights(shape: Shape, stage: Stage) -> float:

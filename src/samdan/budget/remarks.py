@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from samdan.averaging import Last
 from samdan.budget.tokens import Amounts
 from samdan.schedule import warmup_length
 from samdan.stages import CptStage, DpoStage, SftStage, Stage
@@ -72,6 +73,7 @@ def _steps(stage: Stage, steps: int) -> Iterator[str]:
             f"gradient_accumulation_steps {stage.gradient_accumulation_steps}) "
             f"is much for this data"
         )
+    yield from _phases_and_points(stage, steps)
     moved = stage.learning_rate * steps / 2 / TYPICAL_WEIGHT
     if not isinstance(stage, DpoStage) and stage.lora is None and moved < LEAST_MOVE:
         yield (
@@ -83,6 +85,20 @@ def _steps(stage: Stage, steps: int) -> Iterator[str]:
             f"eval_steps {stage.eval_steps} is not reached in {steps} steps: rules that watch "
             f"held-out text see nothing while the stage trains"
         )
+
+
+def _phases_and_points(stage: Stage, steps: int) -> Iterator[str]:
+    phases = len(stage.unfreeze or ()) if isinstance(stage, CptStage) else 0
+    if steps < phases:
+        yield f"{steps} optimizer steps for {phases} phases: the last never come"
+    if isinstance(stage.average, Last):
+        points = stage.average.steps(steps, stage.save_steps)
+        if len(points) < stage.average.k:
+            yield (
+                f"the average is of {len(points)} points, not {stage.average.k}: a checkpoint is "
+                f"written every {stage.save_steps} of {steps} steps (save_steps)"
+            )
+        yield f"the disk keeps {len(points) - 1} checkpoints more until the stage ends"
 
 
 def _rate(stage: Stage, amounts: Amounts | None) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,20 @@ class Shape:
     def layer_parameters(self) -> int:
         attention = 2 * self.hidden_size * (self.query_width + self.key_width)
         return attention + 3 * self.hidden_size * self.intermediate_size
+
+    def named_weights(self) -> Iterator[tuple[str, int]]:
+        """The matrices as Llama's kind of models names them, and their sizes; vectors are few."""
+        widths = {"q": self.query_width, "k": self.key_width, "v": self.key_width,
+                  "o": self.query_width}  # fmt: skip
+        yield "model.embed_tokens.weight", self.vocab_size * self.hidden_size
+        for layer in range(self.num_hidden_layers):
+            for part, width in widths.items():
+                yield f"model.layers.{layer}.self_attn.{part}_proj.weight", self.hidden_size * width
+            for part in ("gate", "up", "down"):
+                name = f"model.layers.{layer}.mlp.{part}_proj.weight"
+                yield name, self.hidden_size * self.intermediate_size
+        if not self.tied:
+            yield "lm_head.weight", self.vocab_size * self.hidden_size
 
     @property
     def root_parameters(self) -> int:

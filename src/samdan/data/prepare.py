@@ -24,6 +24,7 @@ from samdan.data.protect import (
     Cleaned,
     contaminated_records,
     is_held,
+    keeps,
     load_hits,
     search_task,
     summary,
@@ -145,7 +146,7 @@ def _chosen(
         return None, {}
 
     def documents() -> Iterator[Document]:
-        for record, drop in _sorted_out(cleaned, unwanted):
+        for record, drop in _sorted_out(cleaned, unwanted, given.seed):
             trained = drop is None and not is_held(record, cleaned, given.seed)
             if trained and isinstance(record, Document):
                 yield record
@@ -158,10 +159,12 @@ def _chosen(
 
 
 def _sorted_out(
-    cleaned: Cleaned, unwanted: Mapping[int, Drop]
+    cleaned: Cleaned, unwanted: Mapping[int, Drop], seed: int
 ) -> Iterator[tuple[Record, Drop | None]]:
-    """All records in order; copies, and what must not be trained on, with the reason."""
+    """All records in order; copies, what is capped or must not be trained on, with the reason."""
     for number, (record, copy) in enumerate(cleaned.records()):
+        if keeps(record, copy, cleaned, seed):
+            copy = None
         drop = unwanted.get(number)
         found = replace(drop, origin=record.origin) if drop is not None and copy is None else copy
         yield record, found
@@ -176,7 +179,7 @@ def _kept(
 ) -> Iterator[Record]:
     """The records that are trained on or held out; the others are written down."""
     reasons = iter(chosen or ())
-    for record, drop in _sorted_out(cleaned, unwanted):
+    for record, drop in _sorted_out(cleaned, unwanted, seed):
         if drop is not None:
             fates.add(drop, record)
             continue

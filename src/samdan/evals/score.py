@@ -41,7 +41,7 @@ def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subjec
     """Up to ``most`` held-out documents, conversations or pairs of one source."""
     shard = Shard(folder)
     chosen = _measured(shard, most)
-    records = [shard.record(number) for number in chosen]
+    records = [subject.read(shard.record(number)) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)
     return _score_text(name, records, [int(shard.bytes[number]) for number in chosen], subject)
@@ -237,9 +237,10 @@ def _documents(heldout: Path, most: int, subject: Subject) -> list[Row]:
     """The held-out documents of a source that are measured, as items with a text."""
     shard = Shard(heldout)
     decode = subject.chat.tokenizer.decode
+    records = [(n, subject.read(shard.record(n))) for n in _measured(shard, most)]
     return [
-        {"text": decode(shard.record(n).tokens.tolist(), skip_special_tokens=True), "_where": n}
-        for n in _measured(shard, most)
+        {"text": decode(record.tokens.tolist(), skip_special_tokens=True), "_where": n}
+        for n, record in records
     ]
 
 

@@ -19,6 +19,19 @@ def host_memory() -> int:
     return min(free, cgroup_room())
 
 
+def host_size() -> int:
+    """Bytes of memory that the host has, or its container may take; 8 GiB where neither says it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = next((line for line in lines if line.startswith("MemTotal:")), None)
+    size = 8 << 30 if found is None else int(found.split()[1]) * 1024
+    root = Path("/sys/fs/cgroup")
+    limits = [_number(root / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    return min([size, *(limit for limit in limits if limit is not None)])
+
+
 def cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes until the container's memory limit, of both kinds of cgroup; 2^60 without one."""
     for limit, used in (

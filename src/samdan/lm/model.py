@@ -15,6 +15,7 @@ from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.files import disk_errors
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
@@ -57,6 +58,20 @@ def empty_model(path: str, revision: str | None = None) -> Any:
     return AutoModelForCausalLM.from_config(
         config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
     )
+
+
+def local_folder(path: str, revision: str | None = None) -> Path:
+    """Where a model's files lie on this machine; one that the Hub has is downloaded."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(path, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"base.path: cannot read '{path}': {_first_line(error)}") from None
 
 
 def _quantization(bits: str) -> Any:
@@ -127,6 +142,8 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
         r=spec.r,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
         target_modules=target if isinstance(target, str) else list(target),
         trainable_token_indices=list(new_tokens) or None,
         task_type="CAUSAL_LM",
@@ -145,7 +162,8 @@ def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_tu
     """Writes Hugging Face layout (safetensors) and returns the hash of the weights."""
     if stop_at_turn:
         set_stop_tokens(chat, model)
-    model.save_pretrained(folder, safe_serialization=True)
+    with disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)
     chat.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, "utf-8")
     return weights_hash(folder)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from samdan.lm.sentencepiece import read_sentencepiece
 from samdan.records import DataError
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -19,7 +20,8 @@ _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
+# What transformers writes for a tokenizer that is all in tokenizer.json.
+_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 # What follows a Korean noun, longest first. Split off, a noun is the same token whatever follows:
 # a tiny model need not learn that 부산이다, 부산에 and 부산은 name one city.
@@ -30,8 +32,12 @@ _PARTICLE_END = rf"(?:{'|'.join(_PARTICLES.split())})[.,?!:]* ?$|[.,?!:]+ ?$"
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """A fast tokenizer from a folder or the Hub; bare vocab.json and merges.txt are Qwen2's."""
+    """A fast tokenizer from a folder or the Hub.
+
+    Bare vocab.json and merges.txt are Qwen2's; a bare tokenizer.model is SentencePiece's.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     folder = Path(path)
     if folder.is_absolute() and not folder.is_dir():  # recipes hold absolute paths or Hub ids
@@ -44,7 +50,13 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         pairs = (line.split(" ") for line in lines if line and not line.startswith("#version"))
         merges = [(left, right) for left, right in pairs]
         return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
-    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").is_file():
+        return read_sentencepiece(folder / "tokenizer.model")
+    # A folder's own word counts: beside a Qwen2 model AutoTokenizer takes Qwen2's class whatever
+    # the files say, and that class splits text in its own way, so that the ids are other ones.
+    declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")
+    loader = PreTrainedTokenizerFast if declared in _GENERIC else AutoTokenizer
+    tokenizer = loader.from_pretrained(path, revision=revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise DataError(f"{path}: its tokenizer has no fast (tokenizers) form, which samdan needs")
     return tokenizer

@@ -8,12 +8,14 @@ from typing import Any, Literal
 from samdan.report.attempts import attempts
 from samdan.report.evidence import curves, evidence, section, settings
 from samdan.report.inputs import data, samples
+from samdan.report.learning import learning
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
 from samdan.report.overview import header, notes, numbers, spell, status, tiers, verdict
 from samdan.report.reading import Report, Stage, stages, verdicts
 from samdan.report.style import CSS, JS, POLICY
 from samdan.report.table import Cell, column, table
+from samdan.report.votes import votes
 from samdan.report.words import say, spoken
 
 MOST_EVENTS = 300
@@ -25,8 +27,10 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
     sections = {
         "evidence": evidence(report),
         "curves": curves(report),
+        "learning": learning(report),
         "data": data(report),
         "samples": samples(report),
+        "votes": votes(report),
         "rules": rules(report),
         "attempts": attempts(report),
         "settings": settings(report),

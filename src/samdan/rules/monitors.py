@@ -74,6 +74,12 @@ class LossSpike(Watch):
         return Verdict(self.kind, fired, value, self.sigmas, message, since=since)
 
 
+def _of_one_phase(rows: History) -> History:
+    """The rows since other parameters began to learn: gradient norms jump there."""
+    phase = rows[-1].values.get("phase") if rows else None
+    return [row for row in rows if row.values.get("phase") == phase]
+
+
 class Unstable(Watch):
     """Too many steps lie far outside the band of their recent past: the curve is not stable.
 
@@ -90,7 +96,7 @@ class Unstable(Watch):
     share: Share = 0.05
 
     def __call__(self, history: History) -> Verdict:
-        rows = trained(history)[-self.over - self.window :]
+        rows = _of_one_phase(trained(history)[-self.over - self.window :])
         if len(rows) < self.window + self.over // 2:
             return Verdict(self.kind, False, 0.0, self.share, QUIET)
         far = [self._far([row.values.get(name, 0.0) for row in rows]) for name in _UNSTABLE]
@@ -202,6 +208,34 @@ class Displacing(Watch):
         return Verdict(
             self.kind, change < -self.limit and margin > 0, change, -self.limit, message
         )
+
+
+class Diverging(Watch):
+    """The model runs away from its reference in a DPO stage.
+
+    Reads ``logp_shift_per_token``: how far the log-probability of the pairs' answers lies from the
+    reference's, chosen and rejected, up or down, in nats a token; the mean of the last ``window``
+    steps. That is no KL divergence, which is over the model's own answers (none are generated here)
+    and of which it is neither a bound nor an estimate; it grows where that grows, since beta is all
+    that holds either. Short answers move most a token: the demo's, of seven tokens, 1.3 in ordinary
+    runs. The limit is ours, from ``experiments/rules.py``.
+    """
+
+    kind: Literal["diverging"] = "diverging"
+    limit: Positive = 4.0
+    window: Count = 20
+
+    def __call__(self, history: History) -> Verdict:
+        name = "logp_shift_per_token"
+        rows = [row for row in history[-self.window :] if name in row.values]
+        if len(rows) < self.window:
+            return Verdict(self.kind, False, 0.0, self.limit, QUIET)
+        value = statistics.fmean(row.values[name] for row in rows)
+        message = (
+            f"over the last {self.window} steps the log-probability of the pairs' answers lies "
+            f"{value:.3f} nats a token from the reference's, {self.limit:.3g} allowed"
+        )
+        return Verdict(self.kind, value > self.limit, value, self.limit, message)
 
 
 class Slow(Watch):

@@ -22,17 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from samdan.budget import GIB, Amounts, Rates, Setting, Shape
+from samdan.budget import Amounts, Rates, Setting, Shape
 from samdan.budget import memory as memory_of
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.batch import Encoded
 from samdan.lm.files import cache_folder, write_json
-from samdan.lm.machine import host_memory
+from samdan.lm.machine import host_size
 from samdan.lm.model import add_lora, best_device
 from samdan.lm.scoring import Scorer
 from samdan.lm.shards import Index, ShardWriter, TrainingData
-from samdan.recipe import AnyStage, DpoStage, Lora
+from samdan.recipe import AnyStage, CptStage, DpoStage, Lora
 from samdan.run import machine
+from samdan.run.choices import choose_compile
 from samdan.train.batches import Steps
 from samdan.train.loop import Hooks, train_steps
 from samdan.train.objectives import objective_for
@@ -42,7 +43,7 @@ VERSION = 1
 MOST_TOKENS = {"cpu": 1024, "cuda": 16_384}  # of a step: more only takes longer
 WARM_UP, FEWEST, MOST = 1, 3, 8
 SECONDS = 8.0  # after the fewest steps, measuring ends when so many have passed
-SHARE = 0.4  # of the memory that is free, at most
+SHARE = 0.3  # of the memory of the device, at most; what is free now changes by the second
 Clocks = tuple[float, float]  # wall, processor
 
 
@@ -112,7 +113,7 @@ def depths(shape: Shape, stage: AnyStage, setting: Setting) -> tuple[int, int]:
     """One layer, and a third of the base's as far as memory allows."""
     device = setting.device
     tokens = step_tokens(setting)
-    free = host_memory() if device == "cpu" else 24 * GIB
+    size = host_size() if device == "cpu" else torch.cuda.mem_get_info()[1]
     deep = max(2, round(shape.num_hidden_layers / 3))
     plain = stage.model_copy(update={"optim": "adamw"})
 
@@ -121,7 +122,7 @@ def depths(shape: Shape, stage: AnyStage, setting: Setting) -> tuple[int, int]:
         given = replace(setting, tokens=tokens, micro_batches=1, processes=1)
         return memory_of(one, plain, given).peak
 
-    while deep > 2 and needed(1) + needed(deep) > SHARE * free:
+    while deep > 2 and needed(1) + needed(deep) > SHARE * size:
         deep -= 1
     return 1, deep
 
@@ -231,13 +232,16 @@ def _side(
     if stage.lora is not None:
         lora: Lora = stage.lora.model_copy(update={"quantize": "none"})
         model = add_lora(model, lora, (), 0)
-    scorer = Scorer(model, bf16=setting.precision == "bf16")
+    scorer = Scorer(model, setting.precision == "bf16", choose_compile(stage))
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     scorer.to(best_device())
     per_step = data.index.num_units // (WARM_UP + MOST)
     steps = Steps(data, per_step, int(data.index.unit_tokens.sum()))
-    plain = stage.model_copy(update={"optim": "adamw", "lr_groups": {}})
+    everything: dict[str, Any] = {"lr_groups": {}, "freeze": (), "train_only": (), "average": None}
+    if isinstance(stage, CptStage):
+        everything["unfreeze"] = None
+    plain = stage.model_copy(update={"optim": "adamw", **everything})
     optimizer = make_optimizer(model, plain, from_scratch=True)
     reference = torch.zeros(len(data.index.pieces), 2)
     marks: dict[str, Clocks] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from samdan.evals.score import Scored, Subject, reward_results, score_heldout, s
 from samdan.evals.stats import compare
 from samdan.lm.files import write_json
 from samdan.lm.shards import Shard
-from samdan.plan import Step, parent_stage
+from samdan.plan import MEASURED, Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
 from samdan.rules import Gate
 from samdan.run.context import Run
+from samdan.run.growing import old_pieces
 from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
@@ -39,14 +40,20 @@ class Measuring:
     @property
     def subject(self) -> Subject:
         if self._subject is None:
-            self._subject = Subject(
+            subject = Subject(
                 self.run.scorer(self.stage), self.run.chat(), poll=self.run.signals.poll
             )
+            grow = self.run.recipe.grow
+            if self.stage is None and grow is not None and grow.vocab is not None:
+                # The base as it came reads with the tokenizer that it came with.
+                subject = replace(subject, chat=self.run.base_chat(), read=old_pieces(self.run))
+            self._subject = subject
         return self._subject
 
     def once(self, key: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result for (model, key), from the run's cache where it was measured before."""
-        text = json.dumps([self.model_hash, *key], ensure_ascii=False, sort_keys=True, default=str)
+        named = [MEASURED, self.model_hash, *key]
+        text = json.dumps(named, ensure_ascii=False, sort_keys=True, default=str)
         cached = self.run.ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())
         if not cached.is_file():
             write_json(cached, clean(measure()))

@@ -15,7 +15,7 @@ from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
-from samdan.run import evaluation, training
+from samdan.run import evaluation, growing, training
 from samdan.run import steps as work
 from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
@@ -27,10 +27,13 @@ from samdan.run.ledger import Clock, Ledger
 from samdan.run.reporting import write_report
 from samdan.run.responding import RuleFired, keep_attempts, respond
 from samdan.train import parallel
+from samdan.train.state import of_others
 
 STEPS: dict[str, work.StepFunction] = {
     "tokenizer": work.make_tokenizer,
     "load": work.load_base,
+    "vocab": growing.learn_vocabulary,
+    "grow": growing.grow_base,
     "clean": work.clean,
     "copies": work.copies,
     "protect": work.protect,
@@ -42,7 +45,7 @@ STEPS: dict[str, work.StepFunction] = {
     "gate": evaluation.gate,
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
-PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "prepare", "mix"})
+PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "vocab", "prepare", "mix"})
 TOLD = 240  # characters of a reason that the terminal shows
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
@@ -180,9 +183,13 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
     if parallel.is_main():
         if before is not None and before.identity != identity(parts):
             _keep_earlier_attempt(run, step, reason)
+        if (left := _left_behind(run, step, parts)) is not None:
+            reason = left
         short = reason if len(reason) <= TOLD else f"{reason[:TOLD]} ... (whole in events.jsonl)"
-        run.say(f"{step.name}: {short}" if before else step.name)
-        run.ledger.record("step_begin", step=step.name, why=reason)
+        run.say(f"{step.name}: {short}" if before or left else step.name)
+        begun = {"components": parts} if step.verb == "train" else {}
+        run.ledger.record("step_begin", step=step.name, why=reason, **begun)
+    run.injected(step.name, 0)
     clock = Clock()
     result = _work(run, step, identity(parts))
     if parallel.is_main():
@@ -204,6 +211,22 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
         for old in (home, *home.parent.glob("attempt-*/checkpoints")):
             shutil.rmtree(old, ignore_errors=True)
     _after_gate(run, step)
+
+
+def _left_behind(run: Run, step: Step, parts: Mapping[str, Any]) -> str | None:
+    """Why checkpoints of a training that began and did not end are no use to this one."""
+    begun = run.ledger.begun(step.name) if step.verb == "train" else None
+    responses = "recipe: responses"
+    if begun is None or parts.get(responses) != begun.get(responses):
+        return None  # a response says itself what it changed
+    changed = why_stale(parts, begun)
+    found = of_others(run.ledger.checkpoints(step.stage), identity(parts))
+    if changed is None or not found:
+        return None
+    return (
+        f"begins again, as what it depends on has changed since it was interrupted: {changed} "
+        f"({found} checkpoint{'' if found == 1 else 's'} of before not used)"
+    )
 
 
 def _work(run: Run, step: Step, step_identity: str) -> work.Result:
@@ -244,6 +267,8 @@ def _is_there(run: Run, step: Step) -> bool:
     ledger, stage = run.ledger, step.stage
     made = {
         "tokenizer": ledger.tokenizer() / "tokenizer.json",
+        "vocab": ledger.vocabulary() / "learned.json",
+        "grow": ledger.model(stage) / "config.json",
         "clean": ledger.clean(stage, step.source) / "manifest.json",
         "copies": ledger.copies(stage) / "manifest.json",
         "protect": ledger.guard() / "items.json",

@@ -58,6 +58,10 @@ class Ledger:
     def tokenizer(self) -> Path:
         return self.folder / "base" / "tokenizer"
 
+    def vocabulary(self) -> Path:
+        """The tokenizer with new tokens, where the recipe's ``grow`` asks for some."""
+        return self.folder / "base" / "vocabulary"
+
     def model(self, stage: str) -> Path:
         return self.folder / stage / "model"
 
@@ -69,6 +73,9 @@ class Ledger:
 
     def copies(self, stage: str) -> Path:
         return self.folder / stage / "copies"
+
+    def templates(self, stage: str) -> Path:
+        return self.copies(stage) / "templates.json"
 
     def guard(self) -> Path:
         return self.folder / "base" / "protected"
@@ -177,6 +184,14 @@ class Ledger:
                     float(event.get("seconds", 0.0)),
                     event.get("facts", {}),
                 )
+        return found
+
+    def begun(self, step: str) -> dict[str, Any] | None:
+        """What a step that began and did not end read, where it was written down."""
+        found: dict[str, Any] | None = None
+        for event in self.events():
+            if event.get("step") == step and event.get("event") in ("step_begin", "step_done"):
+                found = event.get("components") if event["event"] == "step_begin" else None
         return found
 
     def outputs(self) -> dict[str, str]:

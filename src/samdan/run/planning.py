@@ -32,12 +32,13 @@ from samdan.budget import (
 from samdan.budget.seconds import Seconds
 from samdan.lm.machine import host_memory
 from samdan.plan import Step, components, why_stale
-from samdan.recipe import AnyStage, Recipe, ScratchBase
+from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase
 from samdan.records import DataError
 from samdan.run import machine
 from samdan.run.amounts import BYTES_PER_TOKEN, amounts_of, bytes_per_token
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
+from samdan.unfreezing import course
 
 HERE = "here"  # the device of this machine
 CARDS = ("rtx4090", "l40s", "h100", "h200")  # whose memory is told beside any plan
@@ -82,6 +83,7 @@ class StagePlan:
     cost: tuple[float, float] | None = None
     remarks: list[str] = field(default_factory=list)
     missing: str | None = None
+    phases: list[dict[str, Any]] = field(default_factory=list)
 
 
 def target_of(
@@ -147,6 +149,7 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, target: Target) -> list[S
         if plan.amounts is not None:
             plan.steps = steps_of(stage, plan.amounts.units, target.processes)
             plan.warmup = warmup_length(stage, plan.steps)
+            plan.phases = _phases(stage, plan.steps)
         elif plan.missing is None:
             plan.remarks.append("tokens and steps are not known: a source is on the Hub")
         context = _context(recipe, number)
@@ -155,6 +158,15 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, target: Target) -> list[S
             _take(plan, stage, shape, target)
         plans.append(plan)
     return plans
+
+
+def _phases(stage: AnyStage, steps: int) -> list[dict[str, Any]]:
+    if not isinstance(stage, CptStage) or stage.unfreeze is None:
+        return []
+    return [
+        {"train": phase.name, "steps": length, "until": phase.until is not None}
+        for phase, length in course(stage.unfreeze, steps)
+    ]
 
 
 def _bytes_per_token(recipe: Recipe) -> float:

@@ -96,6 +96,9 @@ def _stage(plan: StagePlan, target: Target) -> Iterator[str]:
             f"model {plan.disk.model / GB:.2f}   data {plan.disk.data / GB:.2f}"
         )
     yield from _time(plan, target)
+    for number, phase in enumerate(plan.phases, 1):
+        most = "at most " if phase["until"] else ""
+        yield f"  phase {number}: {phase['train']}, {most}{phase['steps']:,} steps"
     for remark in plan.remarks:
         yield f"  note: {remark}"
 

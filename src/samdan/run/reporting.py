@@ -12,15 +12,18 @@ from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.report import data_card, render
+from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
+from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
-    "embedding_lr", "lm_head_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight",
+    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout",
+    "beta", "loss_type", "nll_weight",
 )  # fmt: skip
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 
@@ -63,6 +66,7 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
             "recipe": _text(ledger.recipe_file),
             "stages": stages,
             "samples": _samples(ledger, recipe),
+            "votes": votes_told(ledger),
             "lineage": _lineage(events, done),
             "events": _events(events),
         }
@@ -93,6 +97,7 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         "tokens_per_second": _median([r.get("tokens_per_second") for r in rows]),
         "settings": {k: dumped[k] for k in SETTINGS if dumped.get(k) is not None}
         | {"units_per_step": stage.units_per_step}
+        | {k: ", ".join(dumped[k]) for k in ("train_only", "freeze") if dumped[k]}
         | {k: facts[k] for k in ("precision", "micro_batch_tokens") if k in facts},
         "tokens": {
             "seen": manifest.get("tokens_seen", 0),
@@ -101,6 +106,8 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         },
         "data": data_facts(ledger, stage),
         "metrics": gate.get("metrics", {}),
+        "phases": phases_of(getattr(stage, "unfreeze", None) or (), rows, facts.get("steps")),
+        "average": facts.get("average", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": ledger.next_attempt(name),
@@ -229,7 +236,7 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = (
         "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
-        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+        "checkpoint_damaged", "disk_filling", "attempt_kept", "preempted", "failed",
     )  # fmt: skip
     return [
         {

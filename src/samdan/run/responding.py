@@ -25,7 +25,9 @@ from samdan.run.verdicts import verdict_row
 from samdan.train import parallel
 from samdan.train.state import checkpoint_at
 
-RATES = frozenset({"learning_rate", "embedding_lr", "lm_head_lr", "lr_groups"})
+RATES = frozenset([
+    "learning_rate", "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "lr_groups",
+])  # fmt: skip
 RESULTS = ("eval.json", "gate.json", "model", "checkpoints")
 Fired = Sequence[tuple[Rule, Verdict]]
 
@@ -60,9 +62,10 @@ def answer(run: Run, stage: AnyStage, fired: Fired) -> list[tuple[Response, dict
     if len(before) >= stage.max_responses or _settled(run, stage.name):
         return []
     spent: list[Any] = [row for response in before for row in response.responses]
+    fields = fields_of(stage) | {"templates": read_json(run.ledger.templates(stage.name))}
     found = []
     for rule, verdict in fired:
-        tried = first_with_room(rule, verdict, stage.kind, fields_of(stage), spent)
+        tried = first_with_room(rule, verdict, stage.kind, fields, spent)
         if tried is not None:
             spent.append(tried[0].model_dump(mode="json"))
             found.append(tried)
