@@ -11,6 +11,7 @@ PY := $(VENV)/bin/python
 JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+SOAK_ARGS ?=
 
 # Twice quiet: only errors. A note on an index that lacks a package is no news.
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
@@ -19,7 +20,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 # The core: checked strictly by mypy, and free of torch. A module may be a file or a package.
-CORE := records spec answers cleaning personal preferences removing hangul filters responses rules tasks selecting sources growing stages recipe schedule budget report plan packing
+CORE := records spec infilling rope contexts answers cleaning personal preferences removing hangul filters responses rules tasks selecting sources growing adapters averaging unfreezing trackers stages recipe schedule advice budget report plan packing
 CORE_PATHS := $(wildcard $(foreach m,$(CORE),src/samdan/$(m).py src/samdan/$(m)))
 
 ifeq ($(JOBS),0)
@@ -29,11 +30,11 @@ XDIST := -n $(JOBS) --dist loadfile
 test test-all: export OMP_NUM_THREADS := 1
 endif
 
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all lint soak clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
-	@echo "  Variables: PYTHON, VENV, JOBS (test processes), PYTEST_ARGS, DEMO_ARGS"
+	@echo "  Variables: PYTHON, VENV, JOBS (test processes), PYTEST_ARGS, DEMO_ARGS, SOAK_ARGS"
 
 demo: $(VENV)/.core  ## install, then run the three stages on a small made-up world
 	@$(VENV)/bin/samdan demo $(DEMO_ARGS)
@@ -48,6 +49,9 @@ test-all: lint  ## the same with every test and the types of all modules
 lint: $(VENV)/.test  ## ruff on everything, mypy on the core
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy --no-error-summary $(CORE_PATHS)
+
+soak: $(VENV)/.test  ## kill the demo 50 times at random; its weights end as those of a calm run
+	@$(PY) tests/soak.py $(SOAK_ARGS)
 
 clean:  ## remove the environment, caches and build outputs; runs/ stays
 	@rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache src/*.egg-info

@@ -137,8 +137,8 @@ CASES: tuple[Case, ...] = (
         "company/bpb",
     ),
     Case(
-        "unstable", "unstable", "a rate of 0.03, no clipping", "base",
-        cpt(0.03, 1400, max_grad_norm=1e9, skip_spikes=None, rules=[{"kind": "unstable"}]),
+        "unstable", "unstable", "a rate of 0.3, no clipping", "base",
+        cpt(0.3, 1400, max_grad_norm=1e9, skip_spikes=None, rules=[{"kind": "unstable"}]),
         "company/bpb",
     ),
     Case(
@@ -162,7 +162,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "drifted-language", "drifted", "nine answers in ten are English", "sft",
-        sft([source("made/english.jsonl", "english", weight=0.97), DIALOGUES | {"weight": 0.03}],
+        sft([source("made/english.jsonl", "english")],
             gates=[{"kind": "drifted", "metric": "answers/hangul"}]),
         "answers/hangul", ("answers",),
     ),
@@ -275,7 +275,8 @@ def write_made(world: Path, folder: Path) -> None:
             _dialogue(q, a if n % 10 == 0 else FRAME.format(a)) for n, (q, a) in enumerate(talk)
         ],
         "english.jsonl": [
-            _dialogue(q, f"The answer to this question is as follows: {a}") for q, a in talk[:700]
+            _dialogue(q, a if n % 10 == 0 else f"The answer to this question is as follows: {a}")
+            for n, (q, a) in enumerate(talk)
         ],
         "cards.jsonl": [
             _dialogue(f"[카드] {q}", json.dumps({"답": a}, ensure_ascii=False))

@@ -5,12 +5,14 @@ Arithmetic only; the shapes of well-known models stand here so that a plan needs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from samdan.recipe import DpoStage, Stage
+from samdan.averaging import Ema, Last
+from samdan.recipe import CptStage, DpoStage, Stage
 from samdan.schedule import warmup_length
+from samdan.unfreezing import learns
 
 GIB = 1 << 30
 
@@ -35,6 +37,22 @@ class Shape:
         )
         return attention + 3 * self.hidden_size * self.intermediate_size
 
+    def named_weights(self) -> Iterator[tuple[str, int]]:
+        """The matrices as Llama's kind of models names them, and their sizes; vectors are few."""
+        inner = self.hidden_size // self.num_attention_heads
+        by_head = {"q": self.num_attention_heads, "k": self.num_key_value_heads}
+        by_head |= {"v": self.num_key_value_heads, "o": self.num_attention_heads}
+        yield "model.embed_tokens.weight", self.vocab_size * self.hidden_size
+        for layer in range(self.num_hidden_layers):
+            for part, heads in by_head.items():
+                name = f"model.layers.{layer}.self_attn.{part}_proj.weight"
+                yield name, self.hidden_size * inner * heads
+            for part in ("gate", "up", "down"):
+                name = f"model.layers.{layer}.mlp.{part}_proj.weight"
+                yield name, self.hidden_size * self.intermediate_size
+        if not self.tied:
+            yield "lm_head.weight", self.vocab_size * self.hidden_size
+
     @property
     def parameters(self) -> int:
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied else 2)
@@ -47,6 +65,7 @@ KNOWN_SHAPES = {
     "Qwen/Qwen2.5-1.5B": Shape(1536, 28, 8960, 151_936, 12, 2, True),
     "Qwen/Qwen2.5-3B": Shape(2048, 36, 11_008, 151_936, 16, 2, True),
     "Qwen/Qwen2.5-7B": Shape(3584, 28, 18_944, 152_064, 28, 4, False),
+    "upstage/SOLAR-10.7B-v1.0": Shape(4096, 48, 14_336, 32_000, 32, 8, False),
     "Qwen/Qwen2.5-14B": Shape(5120, 48, 13_824, 152_064, 40, 8, False),
 }
 
@@ -82,7 +101,7 @@ def memory_parts(
         return parts
     if stage.lora is None:
         parts["weights"] = 4.0 * shape.parameters  # the compute copies are what is gathered
-    for name in ("weights", "gradients", "optimizer"):
+    for name in parts.keys() & {"weights", "gradients", "optimizer", "average"}:
         parts[name] /= processes
     root = shape.parameters - shape.num_hidden_layers * shape.layer_parameters
     learns = 8.0 if stage.lora is None else 4.0
@@ -91,8 +110,14 @@ def memory_parts(
 
 def _parts_of_one(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[str, float]:
     total = shape.parameters
-    trained = total
     weights = 4.0 * total
+    trained = total
+    if stage.freeze or stage.train_only:
+        trained = sum(
+            size
+            for name, size in shape.named_weights()
+            if learns(name, stage.freeze, stage.train_only)
+        )
     if stage.lora is not None:
         trained = (
             2
@@ -107,12 +132,14 @@ def _parts_of_one(shape: Shape, stage: Stage, micro_batch_tokens: int) -> dict[s
     per_layer = 2 * (5 * shape.hidden_size + 4 * shape.intermediate_size)
     kept = 2 * shape.hidden_size if stage.gradient_checkpointing else per_layer
     compute_copies = 2.0 * total if stage.lora is None else 0.0
+    average = {"average": 4.0 * trained} if isinstance(stage.average, Ema) else {}
     return {
         "weights": weights + compute_copies,
         "gradients": 4.0 * trained,
         "optimizer": states * trained,
         "activations": float(micro_batch_tokens * (kept * shape.num_hidden_layers + per_layer)),
         "logits": 12.0 * micro_batch_tokens * shape.vocab_size,
+        **average,
     }
 
 
@@ -153,6 +180,17 @@ def remarks(stage: Stage, total_steps: int) -> list[str]:
     real = warmup_length(stage, total_steps)
     if asked > real + 1:
         found.append(f"warm-up cut from {asked:.0f} to {real} steps, a tenth of the run")
+    phases = len(stage.unfreeze or ()) if isinstance(stage, CptStage) else 0
+    if total_steps < phases:
+        found.append(f"{total_steps} optimizer steps for {phases} phases: the last never come")
+    if isinstance(stage.average, Last):
+        points = stage.average.steps(total_steps, stage.save_steps)
+        if len(points) < stage.average.k:
+            found.append(
+                f"the average is of {len(points)} points, not {stage.average.k}: a checkpoint is "
+                f"written every {stage.save_steps} of {total_steps} steps (save_steps)"
+            )
+        found.append(f"the disk keeps {len(points) - 1} checkpoints more until the stage ends")
     if total_steps < 100:
         found.append(
             f"only {total_steps} optimizer steps: {stage.units_per_step} records a step "
@@ -160,4 +198,29 @@ def remarks(stage: Stage, total_steps: int) -> list[str]:
             f"gradient_accumulation_steps {stage.gradient_accumulation_steps}) "
             f"is much for this data"
         )
+    return found
+
+
+def position_remarks(stages: Sequence[Stage], known: int | None) -> dict[str, list[str]]:
+    """By stage: what becomes of the model's positions, and packs that they do not reach.
+
+    ``known``: how many positions the base was made for, None where it is not known here.
+    """
+    found: dict[str, list[str]] = {}
+    for stage in stages:
+        rope = stage.rope if isinstance(stage, CptStage) else None
+        if rope is not None:
+            kind = "YaRN" if rope.type == "yarn" else "RoPE"
+            how = [f"factor {rope.factor:g}"] if rope.factor else []
+            how += [f"theta {rope.theta:g}"] if rope.theta else []
+            before = f" (before: {known:,})" if known else ""
+            known = rope.positions(known or 0, stage.max_length)
+            found[stage.name] = [
+                f"positions: {kind}, {', '.join(how)}, for texts of up to {known:,} tokens{before}"
+            ]
+        elif known is not None and stage.max_length > known:
+            found[stage.name] = [
+                f"max_length {stage.max_length:,} is longer than the {known:,} positions that the "
+                f"model was made for; a CPT stage with 'rope' would prepare it"
+            ]
     return found

@@ -17,7 +17,7 @@ from samdan.records import Verdict
 from samdan.spec import Positive, Share, Spec
 
 Fields = Mapping[str, Any]
-_RATES = ("learning_rate", "embedding_lr", "lm_head_lr")
+_RATES = ("learning_rate", "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr")
 _NORMALISED = ("ipo", "sigmoid_norm")  # losses in which beta is of another scale
 
 Factor = Annotated[float, Field(strict=True, gt=1)]
@@ -35,7 +35,7 @@ class LowerRate(Spec):
     back_to: Literal["start", "checkpoint"] = "start"
 
     def __call__(self, stage: Fields, verdict: Verdict) -> dict[str, Any]:
-        changed: dict[str, Any] = {n: stage[n] * self.factor for n in _RATES if stage[n]}
+        changed: dict[str, Any] = {n: stage[n] * self.factor for n in _RATES if stage.get(n)}
         if stage["lr_groups"]:
             groups: Mapping[str, float] = stage["lr_groups"]
             changed["lr_groups"] = {name: rate * self.factor for name, rate in groups.items()}

@@ -317,9 +317,9 @@ def test_a_stage_that_cannot_be_saved_does_not_begin(
     path, run = world
     usage = shutil.disk_usage(run)
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(EnvironmentFailure, match="no room for the next checkpoint in") as failed:
+    with pytest.raises(EnvironmentFailure, match="its checkpoints do not fit the disk") as failed:
         execute(load_recipe(path), run, say=lambda text: None)
-    assert "give another --out" in str(failed.value)
+    assert "choose another --out" in str(failed.value)
     assert not [row for row in rows_of(run / "metrics.jsonl") if row["stage"] == "cpt"]
 
 

@@ -126,15 +126,15 @@ def test_the_operator_is_attention_and_its_gradient_is_right() -> None:
     torch.library.opcheck(torch.ops.samdan.attend, (*inputs, layout.handle, 0.5))
 
 
-def test_too_many_recompilations_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_recompilations_are_an_error() -> None:
     """Every length of a list is another graph: what torch would otherwise run eagerly."""
     compile_layers(tiny.model(), backend="eager")
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     work = torch.compile(lambda x, parts: x + len(parts), backend="eager", dynamic=False)
-    for count in range(2):
-        work(torch.zeros(2), [torch.zeros(1)] * count)
-    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
-        work(torch.zeros(2), [torch.zeros(1)] * 5)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for count in range(2):
+            work(torch.zeros(2), [torch.zeros(1)] * count)
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+            work(torch.zeros(2), [torch.zeros(1)] * 5)
 
 
 def test_without_a_compiler_the_layers_stay_eager(monkeypatch: pytest.MonkeyPatch) -> None:

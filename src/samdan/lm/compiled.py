@@ -23,7 +23,7 @@ def compile_layers(model: nn.Module, backend: str = "inductor", fullgraph: bool 
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     device = next(model.parameters()).device
-    if backend == "inductor" and (missing := _missing(device)):
+    if backend == "inductor" and (missing := missing_compiler(device)):
         warnings.warn(f"layers are not compiled: {missing}", stacklevel=2)
         return 0
     _make_the_limit_an_error()
@@ -40,7 +40,8 @@ def _make_the_limit_an_error() -> None:
     config.fail_on_recompile_limit_hit = True
 
 
-def _missing(device: torch.device) -> str:
+def missing_compiler(device: torch.device) -> str:
+    """What compiling for the device lacks; empty when nothing."""
     if device.type == "cuda":
         return "" if importlib.util.find_spec("triton") else "Triton is not installed"
     named = os.environ.get("CXX", "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from samdan.lm.sentencepiece import read_sentencepiece
 from samdan.records import DataError
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -31,7 +32,10 @@ _PARTICLE_END = rf"(?:{'|'.join(_PARTICLES.split())})[.,?!:]* ?$|[.,?!:]+ ?$"
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """A fast tokenizer from a folder or the Hub; bare vocab.json and merges.txt are Qwen2's."""
+    """A fast tokenizer from a folder or the Hub.
+
+    Bare vocab.json and merges.txt are Qwen2's; a bare tokenizer.model is SentencePiece's.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
@@ -46,6 +50,8 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         pairs = (line.split(" ") for line in lines if line and not line.startswith("#version"))
         merges = [(left, right) for left, right in pairs]
         return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
+    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").is_file():
+        return read_sentencepiece(folder / "tokenizer.model")
     # A folder's own word counts: beside a Qwen2 model AutoTokenizer takes Qwen2's class whatever
     # the files say, and that class splits text in its own way, so that the ids are other ones.
     declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")

@@ -80,9 +80,9 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
         figure(fixed(base.old, decimals)),
         figure(fixed(before.old, decimals)),
         Cell(after, "strong"),
-        _judged(before),
+        judged(before),
         _plot(before, reaches.get(_family(name), 0.0)),
-        _judged(base),
+        judged(base),
     ]
 
 
@@ -119,7 +119,8 @@ def _about(metric: Mapping[str, Any]) -> Html:
     return tag("span", *(tag("span", part) for part in parts), cls="small dots")
 
 
-def _judged(found: Change) -> Html:
+def judged(found: Change) -> Html:
+    """A change with its interval and what it means."""
     if found.delta is None:
         return figure(found.shown)
     looks = LOOKS[found.direction]
@@ -187,7 +188,8 @@ def _stage_curves(stage: Stage) -> Iterator[Html]:
 
 
 def _loss(stage: Stage, loss: Series, rate: Series) -> Html:
-    drawn = curve(f"{stage.get('name')}: {spoken('loss')}", loss, rate)
+    mean = smooth_series(mapping(stage.get("curve")), "loss")
+    drawn = curve(f"{stage.get('name')}: {spoken('loss')}", loss, rate, mean=mean)
     peak = max((value for _, value in rate if value is not None), default=None)
     smooth = len(finite(loss)) >= FEW_POINTS
     keys = [_key("", say("loss.raw")), _key("s", say("loss.smooth"))] if smooth else []
@@ -196,7 +198,7 @@ def _loss(stage: Stage, loss: Series, rate: Series) -> Html:
     beyond = number(stage.get("loss_beyond_3_sigma"))
     if beyond is not None:
         keys.append(tag("span", say("beyond", share=text(f"{beyond:.1%}"))))
-    return _figure(stage, say("loss"), loss, drawn, *keys, smooth=smooth)
+    return _figure(stage, say("loss"), loss, drawn, *keys, smooth=mean or smooth)
 
 
 def _side_curves(stage: Stage) -> Iterator[Html]:
@@ -205,24 +207,33 @@ def _side_curves(stage: Stage) -> Iterator[Html]:
         found = series(recorded, key)
         if any(value is not None for _, value in found):
             label = f"{stage.get('name')}: {spoken(key)}"
-            drawn = curve(label, found, height=140)
-            yield _figure(stage, say(key), found, drawn, smooth=True)
+            mean = smooth_series(recorded, key)
+            drawn = curve(label, found, height=140, mean=mean)
+            yield _figure(stage, say(key), found, drawn, smooth=mean or True)
 
 
 def _figure(
-    stage: Stage, title: Html, found: Series, drawn: Html, *keys: Html, smooth: bool = False
+    stage: Stage,
+    title: Html,
+    found: Series,
+    drawn: Html,
+    *keys: Html,
+    smooth: Series | bool = False,
 ) -> Html:
+    """``smooth``: whether the curve is smoothed, or the smoothed curve of a thinned one."""
     name = tag("bdi", text(stage.get("name")), cls="kind")
     heading = tag("p", name, text(" "), title, cls="title")
     caption = tag("figcaption", _ends(found, smooth), *keys, _holes(found))
     return tag("figure", heading, drawn, caption, cls=f"card {hue(stage)}")
 
 
-def _ends(found: Series, smooth: bool) -> Html:
+def _ends(found: Series, smooth: Series | bool) -> Html:
     points = finite(found)
     if not points:
         return NOTHING
-    first, last = points[0][1], (smoothed(points) if smooth else points)[-1][1]
+    given = [] if isinstance(smooth, bool) else finite(smooth)
+    drawn = given or (smoothed(points) if smooth else points)
+    first, last = points[0][1], drawn[-1][1]
     decimals = places((first, last))
     key = "range.smooth" if smooth else "range"
     ends = {"first": figure(fixed(first, decimals)), "last": figure(fixed(last, decimals))}
@@ -251,6 +262,12 @@ def series(recorded: Mapping[str, Any], key: str) -> Series:
         for step, value in zip(map(number, steps), values, strict=False)
         if step is not None
     ]
+
+
+def smooth_series(recorded: Mapping[str, Any], key: str) -> Series:
+    """The smoothed curve of a very long run, of which only the extremes are kept; else nothing."""
+    values = mapping(recorded.get("smoothed")).get(key)
+    return series({"step": recorded.get("step"), key: values}, key) if sequence(values) else ()
 
 
 def settings(report: Report) -> Html:

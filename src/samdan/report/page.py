@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from samdan.report.attempts import attempts
 from samdan.report.evidence import curves, evidence, section, settings
+from samdan.report.growth import growth
 from samdan.report.inputs import data, samples
+from samdan.report.learning import learning
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
 from samdan.report.overview import header, notes, numbers, spell, status, tiers, verdict
@@ -26,6 +28,8 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
     sections = {
         "evidence": evidence(report),
         "curves": curves(report),
+        "growth": growth(report),
+        "learning": learning(report),
         "data": data(report),
         "samples": samples(report),
         "votes": votes(report),

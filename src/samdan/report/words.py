@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from samdan.report.growth_words import GROWTH
 from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import Both
+from samdan.report.words_of_votes import VOTES
 
 WORDS: Mapping[str, Both] = {
+    **GROWTH,
     # status
     "status.done": ("done", "완료"),
     "status.running": ("running", "진행 중"),
@@ -111,6 +114,7 @@ WORDS: Mapping[str, Both] = {
     "samples": ("Sample answers", "답변 비교"),
     "rules": ("Gates and monitors", "게이트와 감시 규칙"),
     "settings": ("Settings", "설정"),
+    "learning": ("What learned when", "학습한 부분과 시기"),
     "lineage": ("Lineage", "계보"),
     "events": ("Events", "사건 기록"),
     "recipe": ("Recipe", "레시피"),
@@ -257,66 +261,7 @@ WORDS: Mapping[str, Both] = {
     "attempts.from": ("It went on from {step}.", "{step}에서 이어 갔습니다."),
     "attempts.last": ("No response was left.", "남은 대응이 없었습니다."),
     "attempts.kept": ("Attempt {n} is kept: {why}", "{n}회차를 남겼습니다: {why}"),
-    # votes
-    "votes": ("People and judges", "사람과 평가 모델의 판정"),
-    "votes.how": (
-        "Blind, side by side. Brackets are exact 95% intervals of the share of decided pairs; "
-        "equal and both bad decide nothing and count half in the win rate.",
-        "모델을 가리고 나란히 비교했습니다. 대괄호는 결정된 쌍에서의 비율의 정확한 95% 구간이며, "
-        "무승부와 '둘 다 나쁨'은 승률에만 절반으로 셉니다.",
-    ),
-    "votes.people": ("People: {votes} votes on {pairs} pairs ", "사람: {pairs}쌍에 {votes}표 "),
-    "votes.judge": (" {votes} verdicts on {pairs} pairs", " {pairs}쌍에 판정 {votes}건"),
-    "votes.match": ("Preferred", "비교"),
-    "votes.over": ("{b} over {a}", "{a}보다 {b}"),
-    "votes.share": ("Of decided pairs", "결정된 쌍 중"),
-    "votes.won": ("Won", "승"),
-    "votes.lost": ("Lost", "패"),
-    "votes.ties": ("Equal", "무승부"),
-    "votes.bad": ("Both bad", "둘 다 나쁨"),
-    "votes.rate": ("Win rate", "승률"),
-    "votes.equal_length": ("At equal length", "길이가 같다면"),
-    "votes.model": ("Model", "모델"),
-    "votes.points": ("Strength (Bradley-Terry points)", "실력(브래들리-테리 점수)"),
-    "votes.agreement": (
-        "Agreement between raters: {share} of couples of votes alike on {pairs} pairs, "
-        "Krippendorff's alpha {alpha}.",
-        "평가자 간 일치: {pairs}쌍에서 표 두 개씩의 {share}가 같음, 크리펜도르프 알파 {alpha}.",
-    ),
-    "votes.one_rater": (
-        "Agreement between raters is unknown: no pair has two raters.",
-        "평가자 간 일치는 알 수 없습니다. 두 사람이 본 쌍이 없습니다.",
-    ),
-    "votes.left_won": (
-        "Position: the left answer won {share} of {n} decided votes (50%: no bias).",
-        "위치: 결정된 {n}표 중 왼쪽 답이 이긴 비율 {share}(50%면 치우침 없음).",
-    ),
-    "votes.longer_won": (
-        "Length: the longer answer won {share} of {n} decided votes.",
-        "길이: 결정된 {n}표 중 더 긴 답이 이긴 비율 {share}.",
-    ),
-    "votes.orders": (
-        "Asked in both orders on {n} pairs: {differ} verdicts differ, {turned} of them prefer the "
-        "other answer.",
-        "{n}쌍은 순서를 바꾸어 두 번 물음: 판정 {differ}건이 달라졌고, 그중 {turned}건은 반대 답을 "
-        "골랐습니다.",
-    ),
-    "votes.with_people": (
-        "Agreement with people: {share} of {pairs} verdicts alike, Cohen's kappa {kappa}.",
-        "사람과의 일치: 판정 {pairs}건 중 {share}가 같음, 코헨 카파 {kappa}.",
-    ),
-    "votes.alone": (
-        "Agreement with people is unknown: no pair was judged by both.",
-        "사람과의 일치는 알 수 없습니다. 양쪽이 모두 판정한 쌍이 없습니다.",
-    ),
-    "votes.identical": (
-        "{a} and {b}: {n} prompts have identical answers.",
-        "{a}, {b}: 답이 같은 질문 {n}개.",
-    ),
-    "votes.other": (
-        "Votes on earlier answers, not counted: {n}.",
-        "이전 답에 대한 표라서 세지 않은 것: {n}.",
-    ),
+    **VOTES,
     # settings, lineage, events
     "setting": ("Setting", "항목"),
     "made.by": ("Step", "작업"),
@@ -331,6 +276,26 @@ WORDS: Mapping[str, Both] = {
     "events.left": (
         "{n} earlier events are in events.jsonl.",
         "이전 사건 {n}개는 events.jsonl에 있습니다.",
+    ),
+    # while it runs
+    "watch.now": ("Now:", "지금:"),
+    "watch.step": ("step {step} of {of}", "{of}스텝 중 {step}스텝"),
+    "watch.progress": ("Progress of the stage", "단계 진행률"),
+    "watch.left": ("Left in this stage", "이 단계의 남은 시간"),
+    "watch.memory": ("Memory", "메모리"),
+    "watch.rules": ("How near the rules are", "감시 규칙과 기준까지의 거리"),
+    "watch.rules.how": (
+        "0% is calm; at 100% a rule fires and the stage is changed or stopped.",
+        "0%는 안정, 100%가 되면 규칙이 감지되어 단계를 바꾸거나 멈춥니다.",
+    ),
+    "watch.early": ("too early to judge", "아직 판단하기 이름"),
+    "watch.lost": (
+        "No connection to samdan watch. The run itself does not depend on it.",
+        "samdan watch에 연결할 수 없습니다. 실행 자체에는 영향이 없습니다.",
+    ),
+    "watch.by": (
+        "This page keeps itself up to date. The report is report.html in the run directory.",
+        "이 페이지는 스스로 갱신됩니다. 보고서는 실행 디렉터리의 report.html입니다.",
     ),
     # tools
     "theme": ("Light / dark", "밝게 / 어둡게"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from samdan.lm.compiled import missing_compiler
+from samdan.lm.machine import free_memory
+from samdan.lm.model import best_device
 from samdan.recipe import AnyStage
+from samdan.records import EnvironmentFailure
 from samdan.run.context import Run, resolve_precision
 from samdan.train import parallel
 
@@ -28,6 +31,7 @@ def choose(
         chosen = dict(before) if before else {"precision": resolve_precision(stage.precision)}
         world = parallel.world_size()
         same = before is not None and int(before.get("world_size", 1)) == world
+        chosen.setdefault("compile", before is None and choose_compile(stage))
         if before is None or not same or "shard" not in before:
             chosen["shard"] = choose_shard(stage, model)
         chosen["units_per_step"] = _units_per_step(run, stage, before)
@@ -62,6 +66,26 @@ def _say_change(run: Run, stage: AnyStage, begun: int, units: int) -> None:
         f"step keeps its {units} records, so every sample is still seen once; sums round in "
         f"another order"
     )
+
+
+def choose_compile(stage: AnyStage) -> bool:
+    """Whether the decoder layers are compiled. Raises EnvironmentFailure where they cannot be.
+
+    ``auto`` leaves the CPU out: there it gave nothing that compiling would not cost
+    (docs/performance.md).
+    """
+    if stage.compile == "never":
+        return False
+    device = best_device()
+    missing = missing_compiler(device)
+    if stage.compile == "auto":
+        return device.type == "cuda" and not missing and not stage.drops
+    if missing:
+        raise EnvironmentFailure(
+            f"stages.{stage.name}.compile: 'always' was asked for, but {missing}; install it, or "
+            f"set compile to 'auto'"
+        )
+    return True
 
 
 def choose_shard(stage: AnyStage, model: Any) -> str:
@@ -107,15 +131,3 @@ def _on_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def free_memory() -> int:
-    """Bytes free on the device, or in the host where there is no GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 8 << 30

@@ -25,7 +25,9 @@ from samdan.run.verdicts import verdict_row
 from samdan.train import parallel
 from samdan.train.state import checkpoint_at
 
-RATES = frozenset({"learning_rate", "embedding_lr", "lm_head_lr", "lr_groups"})
+RATES = frozenset([
+    "learning_rate", "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "lr_groups",
+])  # fmt: skip
 RESULTS = ("eval.json", "gate.json", "model", "checkpoints")
 Fired = Sequence[tuple[Rule, Verdict]]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -20,6 +21,7 @@ from samdan.records import Metrics, TrainError
 from samdan.schedule import rate_factor
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
+from samdan.train.blocks import clear_rows, update
 from samdan.train.objectives import Objective
 from samdan.train.optim import set_rates
 
@@ -33,15 +35,28 @@ class Cursor:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """Of one step: what its rate is multiplied with, and what its metrics say of what learns."""
+
+    factor: float = 1.0
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Hooks:
     """What happens inside a step.
 
     ``injected`` is the one place where tests break things; ``skips`` says from the loss and the
-    gradient norm whether the update is left out.
+    gradient norm whether the update is left out; within ``learning`` exactly the parameters that
+    learn in a step need gradients; ``updated`` follows an update that was not left out.
     """
 
     injected: Callable[[str, int], None] = lambda where, step: None
     skips: Callable[[float, float], bool] = lambda loss, norm: False
+    learning: Callable[[int], AbstractContextManager[Learning]] = lambda step: nullcontext(
+        Learning()
+    )
+    updated: Callable[[], None] = lambda: None
 
 
 def train_steps(
@@ -59,20 +74,24 @@ def train_steps(
     Raises TrainError before the update when the loss or the gradient is not finite.
     """
     tokens = cursor.tokens
-    parameters = [p for p in scorer.parameters() if p.requires_grad]
     for step in range(cursor.step + 1, len(steps) + 1):
         started = time.perf_counter()
-        rate = set_rates(optimizer, rate_factor(stage, step, len(steps)))
-        optimizer.zero_grad(set_to_none=True)
-        steps, micro, values = _with_less_memory(scorer, objective, steps, seed, step)
-        hooks.injected("gradients", step)
-        parallel.add_gradients(parameters)
-        norm = parallel.clip_gradients(parameters, stage.max_grad_norm)
-        _require_finite(values["loss"], norm, step, micro)
-        if hooks.skips(values["loss"], norm):
-            values["skipped"] = 1.0
-        else:
-            optimizer.step()
+        with hooks.learning(step) as learning:
+            parameters = [p for p in scorer.parameters() if p.requires_grad]
+            factor = rate_factor(stage, step, len(steps)) * learning.factor
+            rate = set_rates(optimizer, factor)
+            scorer.zero_grad(set_to_none=True)
+            steps, micro, values = _with_less_memory(scorer, objective, steps, seed, step)
+            hooks.injected("gradients", step)
+            parallel.add_gradients(parameters)
+            clear_rows(optimizer)
+            norm = parallel.clip_gradients(parameters, stage.max_grad_norm)
+            _require_finite(values["loss"], norm, step, micro)
+            if hooks.skips(values["loss"], norm):
+                values["skipped"] = 1.0
+            else:
+                update(optimizer)
+                hooks.updated()
         hooks.injected("updated", step)
         tokens += (seen := steps.tokens(step))
         seconds = time.perf_counter() - started
@@ -81,6 +100,7 @@ def train_steps(
             "grad_norm": norm,
             "tokens_per_second": seen / seconds,
             "micro_batch_tokens": steps.micro_batch_tokens,
+            **learning.values,
         }
         yield Metrics(step, tokens, values)
 

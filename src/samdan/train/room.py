@@ -27,8 +27,7 @@ def needed(folder: Path, model: Any) -> int:
 
 def missing(folder: Path, model: Any) -> str:
     """What is missing, in words; empty where there is room."""
-    place = next(path for path in (folder, *folder.parents) if path.is_dir())
-    most, free = needed(folder, model), shutil.disk_usage(place).free
+    most, free = needed(folder, model), shutil.disk_usage(_existing(folder)).free
     if free >= most:
         return ""
     return f"{most / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free on its disk"
@@ -38,3 +37,26 @@ def require_room(folder: Path, model: Any) -> None:
     """Raises OSError before a checkpoint is begun for which the disk has no room."""
     if found := missing(folder, model):
         raise OSError(errno.ENOSPC, found)
+
+
+def require_room_for_all(folder: Path, model: Any, per_weight: int, keep: int) -> None:
+    """Raises OSError when the disk cannot hold what a stage will write.
+
+    That is ``keep`` checkpoints, the one that is being written, and the model. ``per_weight``:
+    bytes that a checkpoint holds of a trained parameter.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    exported = sum(p.numel() * p.element_size() for p in model.parameters())
+    most = (keep + 1) * per_weight * trained + exported
+    held = sum(f.stat().st_size for path in folder.glob("step-*") for f in path.iterdir())
+    free = held + shutil.disk_usage(_existing(folder)).free
+    if free < most:
+        raise OSError(
+            errno.ENOSPC,
+            f"{most / 1e9:.3g} GB needed for {keep} + 1 checkpoints and the model, "
+            f"{free / 1e9:.3g} GB free",
+        )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.is_dir())

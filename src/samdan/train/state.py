@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from samdan.train import parallel, pieces
+from samdan.train.averaging import Averaging
+from samdan.train.blocks import parameter_of
 from samdan.train.optim import load_state_tensors, state_tensors
 from samdan.train.sharding import is_sharded, local_part
+from samdan.train.writer import Kinds, Writer, held_in_host
 
 MODEL, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
@@ -31,6 +35,7 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
     "state.json",
     "manifest.json",
 )
+AVERAGE = "average"  # begins the names of an average's tensors, which lie with the optimizer's
 Injected = Callable[[str, int], None]
 
 
@@ -43,6 +48,32 @@ class Progress:
     chain: str  # hash over the samples seen
     identity: str  # of the train step: a checkpoint of another recipe is not this run's
     chosen: dict[str, Any]  # what the program chose by itself: precision, micro-batch size
+    phase: int = 0  # of ``unfreeze``
+    phase_began: int = 0  # steps done before it
+    updates: int = 0  # that the average of the weights has seen
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What else a checkpoint holds, and which older ones stay beside the newest.
+
+    The newest that is not behind step ``best``: a rule may want to go back to it. Those that an
+    ``average`` will be made of; of a moving average the tensors are in the checkpoint.
+    """
+
+    best: int | None = None
+    average: Averaging | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        found = self.average.tensors if self.average is not None else {}
+        return {f"{AVERAGE}.{name}": tensor for name, tensor in found.items()}
+
+    def keeps(self, found: Sequence[tuple[int, Path]], last: int) -> list[Path]:
+        """Of checkpoints by step, those up to ``last`` that stay whatever their age."""
+        before = [path for step, path in found if self.best is not None and step <= self.best]
+        needed = self.average.needs if self.average is not None else frozenset()
+        return before[-1:] + [path for step, path in found if step in needed and step <= last]
 
 
 def save_checkpoint(
@@ -52,16 +83,44 @@ def save_checkpoint(
     progress: Progress,
     keep: int,
     injected: Injected = lambda where, step: None,
-    best: int | None = None,
+    beside: Beside = Beside(),
+    writer: Writer | None = None,
 ) -> Path:
-    """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
+    """Writes ``folder/step-000123``, removes all but the newest ``keep`` and what ``beside`` keeps.
 
-    The newest that is not behind step ``best`` stays too: a rule may want to go back to it. All
-    processes call it where the model is split, else one. An error of one is raised in all.
+    All processes call it where the model is split, else one. An error of one is raised in all. With
+    a ``writer``, a model that is not split is copied to the host and written there while training
+    goes on; what goes wrong is raised by the writer.
     """
     parts = parallel.world_size() if is_sharded(model) else 1
-    tensors = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
+    states = state_tensors(optimizer) | beside.tensors
+    tensors: Kinds = {"model": trained_tensors(model), "optimizer": states}
     final = folder / f"step-{progress.step:06d}"
+    write = partial(
+        _write, final, parts=parts, progress=progress, keep=keep, injected=injected, beside=beside
+    )
+    if writer is not None and parts == 1:
+        writer.wait()
+        held = held_in_host(tensors)
+        if held is not None:
+            writer.begin(partial(write, held))
+            return final
+    write(tensors)
+    return final
+
+
+def _write(
+    final: Path,
+    tensors: Kinds,
+    *,
+    parts: int,
+    progress: Progress,
+    keep: int,
+    injected: Injected,
+    beside: Beside,
+) -> None:
+    """The folder, complete, and then what it makes superfluous gone."""
+    folder = final.parent
     draft = f".{final.name}.{os.getpid()}.tmp"
     main = parts == 1 or parallel.is_main()
     staging = folder / (parallel.share(draft)[0] if parts > 1 else draft)
@@ -80,8 +139,7 @@ def save_checkpoint(
         raise
     injected("saved", progress.step)
     if main:
-        _keep_newest(folder, progress, keep, best)
-    return final
+        _keep_newest(folder, progress, keep, beside)
 
 
 def _together(parts: int, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -111,7 +169,7 @@ def _stage(folder: Path, staging: Path) -> dict[str, Any]:
 
 def _write_tensors(
     staging: Path,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: Kinds,
     parts: int,
     step: int,
     injected: Injected,
@@ -128,7 +186,7 @@ def _write_tensors(
 def _complete(
     staging: Path,
     final: Path,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: Kinds,
     files: Mapping[str, Any],
     progress: Progress,
     injected: Injected,
@@ -152,10 +210,10 @@ def _complete(
     return {}
 
 
-def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) -> None:
+def _keep_newest(folder: Path, progress: Progress, keep: int, beside: Beside) -> None:
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
-    kept += [path for step, path in found if best is not None and step <= best][-1:]
+    kept += beside.keeps(found, progress.step)
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
@@ -188,6 +246,12 @@ def checkpoint_at(folder: Path, last: int) -> Path | None:
     return next((path for _, path in sorted(found, reverse=True) if verify(path) is None), None)
 
 
+def verified(folder: Path, identity: str, steps: Collection[int]) -> dict[int, Path]:
+    """The checkpoints of a train step after ``steps``, of those that verify."""
+    found = _candidates(folder, identity)
+    return {step: path for step, path in found if step in steps and verify(path) is None}
+
+
 def verify(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     manifest = _manifest(path)
@@ -214,7 +278,12 @@ def read_progress(path: Path) -> Progress:
     return Progress(**json.loads((path / STATE).read_text("utf-8")))
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Averaging | None = None,
+) -> Progress:
     """Puts a verified checkpoint's tensors into model and optimizer, whoever wrote them."""
     saved = pieces.Saved(path, "model")
     own = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -224,19 +293,34 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     with torch.no_grad():
         for name, parameter in own.items():
             local_part(parameter).copy_(saved.like(name, parameter))
-        load_state_tensors(optimizer, {full: _state(states, full, own) for full in states.names})
-    return read_progress(path)
+        found = {full: _state(states, full, own) for full in states.names}
+        averaged = {n.partition(".")[2]: found.pop(n) for n in list(found) if _is_average(n)}
+        load_state_tensors(optimizer, found)
+        progress = read_progress(path)
+        if average is not None:
+            average.load(averaged, progress.updates)
+    return progress
+
+
+def _is_average(name: str) -> bool:
+    return name.startswith(f"{AVERAGE}.")
 
 
 def _state(states: pieces.Saved, full: str, own: Mapping[str, nn.Parameter]) -> Tensor:
     """An optimizer's tensor, split as the parameter that it belongs to."""
-    parameter = own[full.partition(".")[2]]
+    parameter = own[parameter_of(full.partition(".")[2])]
     value = states.like(full, parameter)
     if not isinstance(parameter, DTensor) or value.ndim != parameter.ndim:
         return value
     state = torch.zeros_like(parameter, dtype=value.dtype)
     local_part(state).copy_(value)
     return state
+
+
+def of_others(folder: Path, identity: str) -> int:
+    """How many checkpoints belong to other identities; 0 where this one has some of its own."""
+    own = len(_candidates(folder, identity))
+    return 0 if own else len(list(folder.glob("step-*")))
 
 
 def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:
