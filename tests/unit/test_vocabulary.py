@@ -444,3 +444,23 @@ def test_real_tokenizers_grow(shared_data: Path, name: str) -> None:
     for text in (*CORPUS[:5], english):
         assert old_ids(made, ids_of(made.tokenizer, text)) == ids_of(old, text)
         assert made.tokenizer.decode(ids_of(made.tokenizer, text)) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [("byte_level", "Qwen2"), ("byte_level", "Llama"), ("sentencepiece", "Mistral"),
+     ("sentencepiece", "Llama"), ("metaspace", "Mistral")],
+)  # fmt: skip
+def test_beside_a_model_of_its_family_it_is_the_same(
+    kind: str, family: str, grown: Any, tmp_path: Path
+) -> None:
+    """AutoTokenizer looks at the model's config as well, and may take another class."""
+    import transformers
+
+    tokenizer = grown[kind][1].tokenizer
+    getattr(transformers, f"{family}Config")(**tiny.SHAPE).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in (CORPUS[0], "The quick  brown\n\nfox 12,345 손해배상 😀 \t the", ""):
+        assert auto(text).input_ids == tokenizer(text).input_ids
+        assert auto.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text

@@ -154,12 +154,20 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
         target_modules=target if isinstance(target, str) else list(target),
-        trainable_token_indices=list(new_tokens) or None,
+        trainable_token_indices=_new_rows(model, new_tokens) if new_tokens else None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def _new_rows(model: Any, tokens: tuple[int, ...]) -> dict[str, list[int]]:
+    """By module: a head that is not tied has rows of its own for the new tokens."""
+    inputs, output = model.get_input_embeddings(), model.get_output_embeddings()
+    names = {module: name for name, module in model.named_modules()}
+    tied = output is None or output.weight is inputs.weight
+    return {names[module]: list(tokens) for module in ((inputs,) if tied else (inputs, output))}
 
 
 def merged(model: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, smoothed
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
-from samdan.report.numbers import fixed, mapping, number, places, plain, sequence, whole
+from samdan.report.numbers import DASH, fixed, mapping, number, places, plain, sequence, whole
 from samdan.report.overview import hue, status
 from samdan.report.plane import planes
 from samdan.report.reading import (
@@ -48,7 +48,9 @@ def evidence(report: Report) -> Html:
     if not measured:
         return section("evidence", tag("p", say("evidence.none"), cls="soft"))
     how = tag("p", say("evidence.how"), text(" "), say("plot.how"), cls="soft small")
-    tables = (join((stage_heading(stage), _metrics(stage))) for stage in measured)
+    tables = (
+        join((stage_heading(stage), _metrics(stage), _lengths(stage))) for stage in measured
+    )
     return section("evidence", how, *tables, planes(report))
 
 
@@ -82,6 +84,56 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
         _plot(before, reaches.get(_family(name), 0.0)),
         judged(base),
     ]
+
+
+def changes_table(changes: Sequence[Change]) -> Html:
+    """Metrics of two runs: A, B, and the change from the one to the other."""
+    reaches: dict[str, float] = {}
+    for one in changes:
+        sizes = [abs(end) for end in (one.delta, one.low, one.high) if end is not None]
+        family = _family(one.metric)
+        reaches[family] = max([reaches.get(family, 0.0), *sizes])
+    columns = (
+        column("metric", "head"),
+        Column(("A", "A"), "num"),
+        Column(("B", "B"), "num"),
+        column("compare.change", "num two judged"),
+        column("plot", "plot bare"),
+    )
+    about = [_about({"higher_is_better": one.higher_is_better}) for one in changes]
+    rows: list[list[Html | Cell]] = [
+        [
+            join((tag("bdi", text(one.metric)), which)),
+            figure(fixed(one.old, one.decimals)),
+            Cell(figure(fixed(one.new, one.decimals)), "strong"),
+            judged(one),
+            _plot(one, reaches[_family(one.metric)]),
+        ]
+        for one, which in zip(changes, about, strict=True)
+    ]
+    return table(say("compare"), columns, rows)
+
+
+def _lengths(stage: Stage) -> Html:
+    """How long the answers are: a mean hides a few that never end."""
+    found = mapping(stage.get("lengths"))
+    if not found:
+        return NOTHING
+    places = ("base", "before", "after")
+    columns = (column("task", "head"), *(column(place, "num") for place in places))
+    rows = (
+        [tag("bdi", text(task)), *(_deciles(mapping(of).get(place)) for place in places)]
+        for task, of in found.items()
+    )
+    how = tag("p", say("lengths.how"), cls="soft small")
+    return join((how, table(say("lengths"), columns, rows)))
+
+
+def _deciles(value: object) -> Html:
+    found = [number(one) for one in sequence(value)]
+    if len(found) != 3:
+        return text(DASH)
+    return figure(" \u2013 ".join(DASH if one is None else f"{one:,.0f}" for one in found))
 
 
 def _about(metric: Mapping[str, Any]) -> Html:
