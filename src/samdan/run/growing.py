@@ -120,7 +120,13 @@ def _similar(run: Run, new: NewTokens) -> tuple[Similar, ...]:
 
 
 def _rows(source: Path) -> int:
-    return int(json.loads((source / "config.json").read_text("utf-8"))["vocab_size"])
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    if not isinstance(config.get("vocab_size"), int):
+        raise DataError(
+            f"base.grow: {source / 'config.json'} names no 'vocab_size'; expected a model of text "
+            f"alone"
+        )
+    return int(config["vocab_size"])
 
 
 def new_tokens_of(run: Run) -> NewTokens:
