@@ -111,9 +111,9 @@ def grow_base(run: Run, step: Step) -> Result:
         }
     if grow.vocab is not None:
         new = new_tokens_of(run)
-        methods: dict[str, str] = {
-            "input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input
-        }  # fmt: skip
+        methods: dict[str, str] = {"input": grow.vocab.input}
+        if grow.vocab.output is not None:
+            methods["output"] = grow.vocab.output
         similar = _similar(run, new) if "similar" in methods.values() else ()
         before, after, used = extend_rows(
             source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed, similar
