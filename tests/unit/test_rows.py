@@ -111,8 +111,8 @@ def test_without_new_tokens_the_old_logits_are_the_same(tmp_path: Path) -> None:
 
 def test_a_tied_head_begins_as_the_embeddings_do_and_no_other_way(tmp_path: Path) -> None:
     growing.base(tmp_path / "tied")
+    methods = {"input": "mean", "output": "first"}
     with pytest.raises(DataError, match="tied to its input embeddings; remove 'output'"):
-        methods = {"input": "mean", "output": "first"}
         extend_rows(tmp_path / "tied", tmp_path / "new", NEW, methods, 8, 0)
     growing.base(tmp_path / "untied", tied=False)
     _, _, used = extend_rows(tmp_path / "untied", tmp_path / "new", NEW, {"input": "mean"}, 8, 0)
