@@ -15,6 +15,8 @@ from samdan.schedule import warmup_length
 from samdan.unfreezing import learns
 
 GIB = 1 << 30
+# Ways of training that phases go with.
+PHASED = frozenset({"full fine-tuning", "full, optimizer states in host memory"})
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ def ways_that_fit(shape: Shape, stage: Stage, memory: float, processes: int = 1)
         "QLoRA, 4 bits": {"lora": Lora(quantize="4bit")},
     }
     fitting = []
+    if isinstance(stage, CptStage) and stage.unfreeze is not None:  # of the weights themselves
+        ways = {name: change for name, change in ways.items() if name in PHASED}
     for name, change in ways.items():
         changed = stage.model_copy(update={"gradient_checkpointing": True, **change})
         if sum(memory_parts(shape, changed, tokens, processes).values()) < 0.92 * memory:
@@ -190,7 +194,11 @@ def remarks(stage: Stage, total_steps: int) -> list[str]:
                 f"the average is of {len(points)} points, not {stage.average.k}: a checkpoint is "
                 f"written every {stage.save_steps} of {total_steps} steps (save_steps)"
             )
-        found.append(f"the disk keeps {len(points) - 1} checkpoints more until the stage ends")
+        elif len(points) - 1 > stage.save_total_limit:
+            found.append(
+                f"the disk keeps {len(points) - 1} checkpoints for the average, not "
+                f"{stage.save_total_limit} (save_total_limit)"
+            )
     if total_steps < 100:
         found.append(
             f"only {total_steps} optimizer steps: {stage.units_per_step} records a step "

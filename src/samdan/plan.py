@@ -86,6 +86,8 @@ def steps(
         planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
     planned.append(_evaluate_step(recipe, "base", base_step(recipe), heldout, fingerprints))
+    if recipe.grow is not None:
+        planned.append(_healing_step(planned[-1], heldout))
     previous: str | None = None
     for stage in chosen:
         planned += _training_steps(recipe, stage, previous, heldout, fingerprints)
@@ -303,7 +305,10 @@ def _prepare_step(
 
 def numbers(stage: AnyStage) -> dict[str, Any]:
     """The fields that change what training computes."""
-    return {k: v for k, v in stage.model_dump(mode="json").items() if k not in _WATCHING}
+    dumped = stage.model_dump(mode="json")
+    found = {k: v for k, v in dumped.items() if k not in _WATCHING}
+    averaged = stage.average is not None and stage.average.kind == "last"
+    return found | ({"save_steps": stage.save_steps} if averaged else {})
 
 
 def _scratch_step(recipe: Recipe, base: AnyStage) -> Step:
@@ -352,6 +357,12 @@ def _evaluate_step(
         "files": [_read_by(task, fingerprints) for task in recipe.evaluate],
     }
     return Step(f"{stage}/evaluate", "evaluate", stage, (model, *heldout), fields)
+
+
+def _healing_step(base: Step, heldout: Sequence[str]) -> Step:
+    """The grown model before it trains, beside the base as it came."""
+    reads = ("base/grow", base.name, *heldout)
+    return Step("base/healing", "healing", "base", reads, base.fields)
 
 
 def _read_by(task: Task, fingerprints: Mapping[str, str]) -> str | list[str | None] | None:

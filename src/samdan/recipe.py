@@ -30,6 +30,7 @@ from samdan.spec import (
 )
 from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
 from samdan.tasks import Task
+from samdan.trackers import ReportTo, Tracker
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
@@ -44,11 +45,13 @@ RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
-TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
+TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | kinds_of(Tracker)
+TAGS |= frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
     "refusal", "probes", "infill", "needle", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
     "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model", "ema", "last",
+    "solar", "solar_pro", "llama_pro", "passthrough",
 ])  # fmt: skip
 
 
@@ -165,6 +168,23 @@ Base = Annotated[
 ]
 
 
+def _only_new(stage: Any, base: Any) -> Any:
+    """Of a base with identity blocks, a CPT stage trains these alone where it says nothing else.
+
+    Wu et al. 2401.02415: the old blocks keep what they know. New tokens train with them.
+    """
+    grow = base.get("grow") if isinstance(base, Mapping) else None
+    depth = grow.get("depth") if isinstance(grow, Mapping) else None
+    kind = depth.get("kind") if isinstance(depth, Mapping) else None
+    if kind != "llama_pro" or not isinstance(stage, Mapping) or stage.get("kind") != "cpt":
+        return stage
+    if stage.keys() & {"unfreeze", "freeze", "train_only", "lora"}:
+        return stage
+    assert isinstance(grow, Mapping)
+    new = ["new_layers", "new_both"] if grow.get("vocab") else ["new_layers"]
+    return {**stage, "unfreeze": [{"train": new}]}
+
+
 class Recipe(Spec):
     """The whole file."""
 
@@ -180,6 +200,8 @@ class Recipe(Spec):
     """Prompts whose greedy answers stand side by side in the report."""
     notes: tuple[str, ...] = ()
     """Remarks that the report repeats."""
+    report_to: ReportTo = ()
+    """Trackers that get the run's numbers too: tensorboard, wandb, mlflow, trackio."""
 
     @model_validator(mode="before")
     @classmethod
@@ -193,7 +215,7 @@ class Recipe(Spec):
             else stage
             for stage in value["stages"]
         ]
-        return {**value, "stages": stages}
+        return {**value, "stages": [_only_new(stage, value.get("base")) for stage in stages]}
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:

@@ -17,16 +17,22 @@ from samdan.data.tokens import Encoder
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
+from samdan.grow.tokens import pieces_of
+from samdan.growing.config import grown_config, layers_of
+from samdan.growing.depth import layout
+from samdan.lm import growth
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.infilling import add_tokens
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
 from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
+from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
-from samdan.plan import tokenizer_sources
+from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
 from samdan.tasks import BUILT_IN, Harness, Overlap, Task, locations
@@ -52,6 +58,8 @@ def check(recipe: Recipe) -> Findings:
     found = Findings()
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
+    _collect(found, partial(_depth, recipe, found))
+    _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, recipe.seed, found))
     for task in recipe.evaluate:
@@ -80,6 +88,17 @@ def _task(task: Task, found: Findings) -> None:
         found.problems.append(
             f"evaluate.{task.name}: chrF needs sacreBLEU: pip install 'samdan[metrics]'"
         )
+
+
+def _depth(recipe: Recipe, found: Findings) -> None:
+    """Whether the base has the layers that the recipe's way of growing needs."""
+    if recipe.grow is None or recipe.grow.depth is None:
+        return
+    layers = depth_of(recipe)
+    if layers is None:
+        found.unverified.append("base.grow.depth: the model's layers are not known here")
+    else:
+        found.fine.append(f"base.grow.depth: {layers[0]} layers become {layers[1]}")
 
 
 def _collect(found: Findings, look: Callable[[], None]) -> None:
@@ -119,6 +138,22 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
 def _chat(tokenizer: Any, recipe: Recipe) -> ChatFormat:
     add_tokens(tokenizer, recipe.added_tokens())
     return ChatFormat(tokenizer)
+
+
+def _vocabulary(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
+    """Whether the tokenizer takes more merges, and what learning them needs is there."""
+    spec = recipe.grow.vocab if recipe.grow else None
+    if spec is None or chat is None:
+        return
+    pieces = pieces_of(chat.tokenizer)
+    if spec.morphemes and find_spec("kiwipiepy") is None:
+        raise DataError(
+            "base.grow.vocab.morphemes needs kiwipiepy: pip install 'samdan[corpus]'"
+        )
+    found.fine.append(
+        f"base.grow.vocab: up to {spec.merges} tokens from id {pieces.first_new} on, on "
+        f"{len(vocabulary_sources(recipe))} sources"
+    )
 
 
 def _hub_tokenizer(
@@ -253,27 +288,50 @@ def _short(record: Record) -> Record:
 
 
 def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
-    """Every named parameter group must match something; the names come from an empty model."""
-    if not stage.lr_groups:
+    """Every pattern on parameter names must match something; the names come from an empty model."""
+    _new_parts(recipe, stage)
+    given = {key: tuple(getattr(stage, key)) for key in ("lr_groups", "train_only", "freeze")}
+    if not any(given.values()) or (stage.lora is not None and not stage.lr_groups):
         return
     names = _parameter_names(recipe)
-    if names is None:
-        found.unverified.append(
-            f"stages.{stage.name}.lr_groups: the model's parameters are not known here"
-        )
-        return
-    for pattern in stage.lr_groups:
-        if not any(re.search(pattern, name) for name in names):
-            raise RecipeError(
-                f"stages.{stage.name}.lr_groups: '{pattern}' matches no parameter; names look like "
-                f"'{names[0]}', '{names[-1]}'"
+    for key, patterns in given.items():
+        if not patterns or (stage.lora is not None and key != "lr_groups"):
+            continue  # of adapters, whose names are not known here
+        if names is None:
+            found.unverified.append(
+                f"stages.{stage.name}.{key}: the model's parameters are not known here"
             )
-    found.fine.append(f"stages.{stage.name}.lr_groups: every pattern matches")
+            continue
+        for pattern in patterns:
+            if not any(re.search(pattern, name) for name in names):
+                raise RecipeError(
+                    f"stages.{stage.name}.{key}: '{pattern}' matches no parameter; names look "
+                    f"like '{names[0]}', '{names[-1]}'"
+                )
+        found.fine.append(f"stages.{stage.name}.{key}: every pattern matches")
+
+
+def _new_parts(recipe: Recipe, stage: AnyStage) -> None:
+    """New rows and layers can only learn where something grows, or has grown."""
+    base = recipe.base
+    if isinstance(base, ExistingBase):
+        grown = base.grow is not None or (Path(base.path) / growth.FILE).is_file()
+        if grown or not Path(base.path).is_dir():
+            return
+    keys = [key for key in ("new_rows_lr", "new_layers_lr") if getattr(stage, key) is not None]
+    for number, phase in enumerate(getattr(stage, "unfreeze", None) or ()):
+        if all(new for _, new in phase.places):
+            keys.append(f"unfreeze[{number}] ('{phase.name}')")
+    if keys:
+        raise RecipeError(
+            f"stages.{stage.name}.{keys[0]}: the base has no new rows or layers, as nothing grows; "
+            f"add base.grow, or leave it out"
+        )
 
 
 def _parameter_names(recipe: Recipe) -> list[str] | None:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     base = recipe.base
     if isinstance(base, ScratchBase):
@@ -285,6 +343,10 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
         return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
     if not Path(base.path).is_dir():
         return None
-    config = AutoConfig.from_pretrained(base.path, trust_remote_code=False)
+    config = read_config(base.path)
+    if recipe.grow is not None and recipe.grow.depth is not None:
+        told = config.to_dict()
+        after = layout(recipe.grow.depth, layers_of(told, base.path))
+        config = type(config).from_dict(grown_config(told, after, base.path))
     with torch.device("meta"):
         return [name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()]

@@ -23,6 +23,7 @@ from samdan.data.sources import files_of
 from samdan.plan import Step, components, why_stale
 from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase, Source
 from samdan.records import DataError
+from samdan.run.growth_plan import grown, remark, sizes
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
 from samdan.unfreezing import course
@@ -79,7 +80,8 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
 
     ``processes``: that train together; memory is that of one of them.
     """
-    shape = model_shape(recipe)
+    came = model_shape(recipe)
+    shape = grown(came, recipe.grow) if came is not None else None
     positions = position_remarks(recipe.stages, _known_positions(recipe))
     plans = []
     for stage in recipe.all_stages():
@@ -109,6 +111,9 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
                 for name, size in CARDS.items()
             }
         plans.append(plan)
+    cpt = {plan.name: plan.tokens for plan in plans if plan.kind == "cpt" and plan.name != "base"}
+    if said := remark(recipe, shape, cpt):
+        plans[0].remarks.append(said)
     return plans
 
 
@@ -188,8 +193,11 @@ def _lines(source: Source) -> int:
     return sum(1 for _ in read_rows(source))
 
 
-def as_json(states: list[tuple[Step, str | None]], plans: list[StagePlan]) -> str:
+def as_json(
+    recipe: Recipe, states: list[tuple[Step, str | None]], plans: list[StagePlan]
+) -> str:
     value: dict[str, Any] = {
+        "model": sizes(model_shape(recipe), recipe.grow),
         "steps": [{"step": step.name, "do": why is not None, "why": why} for step, why in states],
         "stages": [plan.__dict__ for plan in plans],
     }

@@ -32,6 +32,7 @@ from samdan.plan import Step, components, identity, tokenizer_sources
 from samdan.recipe import AnyStage, SftStage, Source
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import prove_labels
 from samdan.train import parallel
 from samdan.train.reference import reference_log_probs, save_reference
@@ -85,6 +86,7 @@ def load_base(run: Run, step: Step) -> Result:
     """Makes sure that the base can be loaded, and identifies it by its weights."""
     base = existing_base(run.recipe)
     assert base is not None
+    depth_of(run.recipe)  # what cannot be grown is told now, not after the data are read
     if Path(base.path).is_dir():
         return Result(weights_hash(Path(base.path)), {"base": base.path})
     model = load_model(base.path, base.revision)
