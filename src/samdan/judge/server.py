@@ -26,6 +26,7 @@ from samdan.records import EnvironmentFailure
 
 MAX_NAME: Final = 40
 MAX_SECONDS: Final = 86_400.0
+MAX_CONNECTIONS: Final = 512  # 200 raters, each with two: a browser opens a second one at times
 CHOICES: Final = ("left", "right", "tie", "bad")
 
 
@@ -171,7 +172,7 @@ class Listening:
             self._socket = socket.socket(family, kind)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
-            self._socket.listen(64)  # whoever opens the address now waits until it is served
+            self._socket.listen(MAX_CONNECTIONS)  # they wait until they are served
         except OSError as error:
             why = error.strerror or error
             raise EnvironmentFailure(f"--host {host} --port {port}: {why}") from None
@@ -188,7 +189,7 @@ class Listening:
             ws="none",
             http="h11",
             h11_max_incomplete_event_size=16_384,
-            limit_concurrency=64,
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=10,
         )
         self._server = uvicorn.Server(config)

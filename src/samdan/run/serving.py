@@ -10,6 +10,12 @@ from samdan.judge.store import Votes
 from samdan.records import EnvironmentFailure
 from samdan.run.judging import Judged, Say
 
+NOT_LOOPBACK = (
+    "{host} is an address that other machines reach: whoever has the page's address can vote under "
+    "any name, and http can be read on the way. Add --allow-network in a network that you trust, "
+    "or leave out --host and forward the port (ssh -L)"
+)
+
 
 def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> None:
     """``place``: host and port. Blocks until it is interrupted."""
@@ -27,7 +33,7 @@ def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> No
         say(f"{len(judged.pairs)} pairs of {', '.join(judged.models)} for each rater")
         for (a, b), prompts in judged.chosen.identical.items():
             say(f"{a} and {b}: {prompts} prompts have identical answers and are not asked")
-        if not _is_loopback(host):
+        if not is_loopback(host):
             say(
                 "Others can reach this page: whoever has the address can vote under any name, and "
                 "http can be read on the way. Use it in a network that you trust."
@@ -41,7 +47,8 @@ def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> No
         say(f"votes: {len(votes.counting())} in {votes.path}; samdan judge report tells them")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
