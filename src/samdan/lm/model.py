@@ -16,6 +16,7 @@ from torch import nn
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
 from samdan.lm.tokenizer import load_tokenizer
+from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
 
@@ -23,26 +24,37 @@ from samdan.records import DataError, EnvironmentFailure
 def load_model(path: str, revision: str | None = None, quantize: str = "none") -> Any:
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
-    Never runs code that comes with the model.
+    Never runs code that comes with the model. Raises DataError where the folder is none, asks for
+    code, or lacks weights that its configuration names: they would start from random numbers.
     """
     from transformers import AutoModelForCausalLM
 
+    require_data_only(path, revision)
     extra: dict[str, Any] = {}
     if quantize != "none":
         extra["quantization_config"] = _quantization(quantize)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
             **extra,
         )
-    except (OSError, ValueError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of a damaged folder, transformers raises whatever it comes upon
         raise DataError(
             f"base.path: cannot load a model from '{path}': {_first_line(error)}"
         ) from None
+    if lost := sorted(loading["missing_keys"]):
+        raise DataError(
+            f"base.path: the weights in '{path}' lack {len(lost)} of the tensors that its config "
+            f"names, {lost[0]} first; is a file missing?"
+        )
     if not model._supports_attention_backend:
         # Its layers never call the function they are given: documents would see each other.
         raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
@@ -53,6 +65,7 @@ def empty_model(path: str, revision: str | None = None) -> Any:
     """The model of ``load_model`` without its weights, on the device of the context (meta)."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    require_data_only(path, revision)
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     return AutoModelForCausalLM.from_config(
         config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False

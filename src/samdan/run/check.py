@@ -21,6 +21,7 @@ from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_
 from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
+from samdan.lm.trust import require_data_only
 from samdan.plan import tokenizer_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
@@ -269,6 +270,7 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
         return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
     if not Path(base.path).is_dir():
         return None
+    require_data_only(base.path)
     config = AutoConfig.from_pretrained(base.path, trust_remote_code=False)
     with torch.device("meta"):
         return [name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()]
