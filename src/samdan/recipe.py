@@ -23,6 +23,7 @@ from samdan.spec import (
     kinds_of,
     parse_yaml,
     plain,
+    require_no_secrets,
     set_value,
 )
 from samdan.stages import AnyStage, CptStage, DpoStage, Lora, SftStage, Stage, gates_of
@@ -268,8 +269,10 @@ def parse(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
     tree = parse_yaml(text, name)
     for assignment in overrides:
         set_value(tree, assignment)
+    given = plain(tree)
+    require_no_secrets(given, name)
     try:
-        return _RECIPE.validate_python(plain(tree))
+        return _RECIPE.validate_python(given)
     except ValidationError as error:
         raise explain(error, tree, name, TAGS) from None
 

@@ -11,6 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from samdan.redaction import redacted, secrets_of
+from samdan.run.status import printable
+
 
 class Terminal:
     """A progress bar per stage on a terminal; a line every ``logging_steps`` elsewhere.
@@ -47,7 +50,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         if self._speaks:
-            self._console.print(text)
+            self._console.print(printable(redacted(text, secrets_of(os.environ))))
 
     def progress(self, row: Mapping[str, Any]) -> None:
         """Takes what an optimizer step measured; ``stage``, ``step``, ``of``, ``logging_steps``."""
