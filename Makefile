@@ -10,6 +10,7 @@ PY := $(VENV)/bin/python
 # Test processes; 0 runs the tests in one process, with all cores for torch.
 JOBS ?= 2
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 DEMO_ARGS ?=
 
 # Twice quiet: only errors. A note on an index that lacks a package is no news.
@@ -29,7 +30,7 @@ XDIST := -n $(JOBS) --dist loadfile
 test test-all: export OMP_NUM_THREADS := 1
 endif
 
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all lint fuzz lock licenses sbom audit clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -48,6 +49,21 @@ test-all: lint  ## the same with every test and the types of all modules
 lint: $(VENV)/.test  ## ruff on everything, mypy on the core
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy --no-error-summary $(CORE_PATHS)
+
+fuzz: $(VENV)/.test  ## 22,000 changed inputs to everything that reads one (FUZZ_ARGS="--seed 7 --seconds 600")
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(PY) -m fuzz $(FUZZ_ARGS)
+
+lock: $(VENV)/.core  ## write requirements.lock: every dependency with its hashes
+	@$(PY) scripts/lock.py
+
+licenses: $(VENV)/.test  ## write docs/licenses.md; fails on a licence that is not permissive
+	@$(PY) scripts/licenses.py
+
+sbom: $(VENV)/.core  ## write build/sbom.json: a bill of materials (CycloneDX) of what is installed
+	@mkdir -p build && $(PY) scripts/sbom.py > build/sbom.json && echo build/sbom.json
+
+audit: $(VENV)/.audit  ## ask for known vulnerabilities of everything in requirements.lock (network)
+	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean:  ## remove the environment, caches and build outputs; runs/ stays
 	@rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache src/*.egg-info
@@ -79,3 +95,9 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing samdan and its test tools into $(VENV) (about 1.6 GB; once)"
 	@$(PIP_INSTALL) -e '.[test]'
 	@touch $(VENV)/.core $@
+
+# In an environment of its own: it looks at the lock, not at what is installed beside it.
+$(VENV)/.audit: $(VENV)/.made
+	@$(PY) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input pip-audit==2.10.1
+	@touch $@

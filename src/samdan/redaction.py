@@ -35,7 +35,7 @@ _KEYS: Final = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY}(?![A-Za-z0-9_-])")
 _LOGIN: Final = re.compile(r"(?<=://)[^\s/@\"'<>]{1,256}@(?=[A-Za-z0-9\[])")
 _HEADER: Final = re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9+/=._~-]{12,}")
 _QUERY: Final = re.compile(
-    r"(?i)([?&](?:access_|auth_|api_?)?(?:token|key|secret|password|sig|signature)=)[^\s&#\"'<>]+"
+    r"(?i)([?&][A-Za-z0-9_-]{0,30}(?<![A-Za-z0-9])(?:api)?(?:token|key|secret|password|sig|signature)=)[^\s&#\"'<>]+"
 )
 _SECRET_NAME: Final = re.compile(
     r"(?i)(?:^|_)(?:token|key|secret|passw(?:or)?d|credentials?)(?:_|$)"

@@ -63,6 +63,7 @@ TOO_HEAVY_FOR_CORE = frozenset(
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 MAX_PARAMETERS = 8
+MAX_OPTIONS = 12
 
 UNSAFE_MODULES = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})
 UNSAFE_CALLS = frozenset(
@@ -131,6 +132,12 @@ def import_faults(text: str, module: tuple[str, ...], is_package: bool) -> list[
     return list(dict.fromkeys(faults))
 
 
+def is_command(decorator: ast.expr) -> bool:
+    """``@app.command(...)`` of the command line's library."""
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(called, ast.Attribute) and called.attr == "command"
+
+
 def size_faults(text: str) -> list[str]:
     """Files, functions and parameter lists that grew too long."""
     faults = []
@@ -148,7 +155,9 @@ def size_faults(text: str) -> list[str]:
         names += [a.arg for a in (given.vararg, given.kwarg) if a is not None]
         if names[:1] in (["self"], ["cls"]):
             names = names[1:]
-        if len(names) > MAX_PARAMETERS:
+        # Parameters of a command are its options: nobody passes them by position.
+        limit = MAX_OPTIONS if any(map(is_command, node.decorator_list)) else MAX_PARAMETERS
+        if len(names) > limit:
             faults.append(f"{node.lineno}: {node.name} takes {len(names)} parameters")
     return faults
 
@@ -331,6 +340,7 @@ def test_harmless_code_passes(text: str) -> None:
         "def long():\n" + "    pass\n" * MAX_FUNCTION_LINES,
         "def wide(a, b, c, d, e, f, *g, h, **i): ...",
         "class A:\n    async def wide(self, a, b, c, d, e, f, g, h, i): ...",
+        "@app.command()\ndef wide(a, b, c, d, e, f, g, h, i, j, k, l, m): ...",
     ],
 )
 def test_too_long_is_found(text: str) -> None:
