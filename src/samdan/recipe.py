@@ -27,6 +27,7 @@ from samdan.spec import (
     kinds_of,
     parse_yaml,
     plain,
+    require_no_secrets,
     set_value,
 )
 from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
@@ -339,8 +340,10 @@ def parse(
     aliases.rename(tree, name, hint)
     for assignment in overrides:
         set_value(tree, aliases.assignment(assignment, hint))
+    given = plain(tree)
+    require_no_secrets(given, name)
     try:
-        return _RECIPE.validate_python(plain(tree))
+        return _RECIPE.validate_python(given)
     except ValidationError as error:
         raise explain(error, tree, name, TAGS) from None
 

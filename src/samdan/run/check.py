@@ -29,6 +29,7 @@ from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
 from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
+from samdan.lm.trust import require_data_only
 from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
@@ -343,6 +344,7 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
         return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
     if not Path(base.path).is_dir():
         return None
+    require_data_only(base.path)
     config = read_config(base.path)
     if recipe.grow is not None and recipe.grow.depth is not None:
         told = config.to_dict()
