@@ -5,7 +5,7 @@ Arithmetic only; the shapes of well-known models stand here so that a plan needs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ KNOWN_SHAPES = {
     "Qwen/Qwen2.5-1.5B": Shape(1536, 28, 8960, 151_936, 12, 2, True),
     "Qwen/Qwen2.5-3B": Shape(2048, 36, 11_008, 151_936, 16, 2, True),
     "Qwen/Qwen2.5-7B": Shape(3584, 28, 18_944, 152_064, 28, 4, False),
+    "upstage/SOLAR-10.7B-v1.0": Shape(4096, 48, 14_336, 32_000, 32, 8, False),
     "Qwen/Qwen2.5-14B": Shape(5120, 48, 13_824, 152_064, 40, 8, False),
 }
 
@@ -205,4 +206,29 @@ def remarks(stage: Stage, total_steps: int) -> list[str]:
             f"gradient_accumulation_steps {stage.gradient_accumulation_steps}) "
             f"is much for this data"
         )
+    return found
+
+
+def position_remarks(stages: Sequence[Stage], known: int | None) -> dict[str, list[str]]:
+    """By stage: what becomes of the model's positions, and packs that they do not reach.
+
+    ``known``: how many positions the base was made for, None where it is not known here.
+    """
+    found: dict[str, list[str]] = {}
+    for stage in stages:
+        rope = stage.rope if isinstance(stage, CptStage) else None
+        if rope is not None:
+            kind = "YaRN" if rope.type == "yarn" else "RoPE"
+            how = [f"factor {rope.factor:g}"] if rope.factor else []
+            how += [f"theta {rope.theta:g}"] if rope.theta else []
+            before = f" (before: {known:,})" if known else ""
+            known = rope.positions(known or 0, stage.max_length)
+            found[stage.name] = [
+                f"positions: {kind}, {', '.join(how)}, for texts of up to {known:,} tokens{before}"
+            ]
+        elif known is not None and stage.max_length > known:
+            found[stage.name] = [
+                f"max_length {stage.max_length:,} is longer than the {known:,} positions that the "
+                f"model was made for; a CPT stage with 'rope' would prepare it"
+            ]
     return found

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samdan.advice import advise
 from samdan.budget import (
     GIB,
     KNOWN_SHAPES,
     Shape,
     memory_parts,
+    position_remarks,
     remarks,
     shape_from_config,
     steps_of,
@@ -21,6 +23,7 @@ from samdan.data.sources import files_of
 from samdan.plan import Step, components, why_stale
 from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase, Source
 from samdan.records import DataError
+from samdan.run.growth_plan import grown, remark, sizes
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
 from samdan.unfreezing import course
@@ -45,6 +48,7 @@ class StagePlan:
     memory: dict[str, float] = field(default_factory=dict)
     fits: dict[str, list[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -76,7 +80,9 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
 
     ``processes``: that train together; memory is that of one of them.
     """
-    shape = model_shape(recipe)
+    came = model_shape(recipe)
+    shape = grown(came, recipe.grow) if came is not None else None
+    positions = position_remarks(recipe.stages, _known_positions(recipe))
     plans = []
     for stage in recipe.all_stages():
         plan = StagePlan(stage.name, stage.kind)
@@ -89,12 +95,14 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
             _guess(stage, plan, processes)
         if plan.steps is not None:
             plan.warmup = warmup_length(stage, plan.steps)
-            plan.remarks = remarks(stage, plan.steps)
+            plan.remarks += remarks(stage, plan.steps)
+            plan.advice = _advice(recipe, stage, plan, shape)
             if isinstance(stage, CptStage) and stage.unfreeze is not None:
                 plan.phases = [
                     {"train": phase.name, "steps": steps, "until": phase.until is not None}
                     for phase, steps in course(stage.unfreeze, plan.steps)
                 ]
+        plan.remarks += positions.get(stage.name, [])
         if shape is not None:
             tokens = stage.micro_batch_tokens or stage.max_length
             plan.memory = memory_parts(shape, stage, tokens, processes)
@@ -103,7 +111,28 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> li
                 for name, size in CARDS.items()
             }
         plans.append(plan)
+    cpt = {plan.name: plan.tokens for plan in plans if plan.kind == "cpt" and plan.name != "base"}
+    if said := remark(recipe, shape, cpt):
+        plans[0].remarks.append(said)
     return plans
+
+
+def _advice(
+    recipe: Recipe, stage: AnyStage, plan: StagePlan, shape: Shape | None
+) -> list[str]:
+    if not isinstance(stage, CptStage) or stage.name == "base" or not plan.tokens:
+        return []
+    base = recipe.base
+    known = base.train.learning_rate if isinstance(base, ScratchBase) else None
+    return advise(stage, plan.tokens, plan.steps or 1, shape.parameters if shape else None, known)
+
+
+def _known_positions(recipe: Recipe) -> int | None:
+    """How many positions the base was made for, where it can be told from here."""
+    if isinstance(recipe.base, ScratchBase):
+        return recipe.base.scratch.max_position_embeddings
+    found = read_json(Path(recipe.base.path) / "config.json").get("max_position_embeddings")
+    return found if isinstance(found, int) else None
 
 
 def model_shape(recipe: Recipe) -> Shape | None:
@@ -164,8 +193,11 @@ def _lines(source: Source) -> int:
     return sum(1 for _ in read_rows(source))
 
 
-def as_json(states: list[tuple[Step, str | None]], plans: list[StagePlan]) -> str:
+def as_json(
+    recipe: Recipe, states: list[tuple[Step, str | None]], plans: list[StagePlan]
+) -> str:
     value: dict[str, Any] = {
+        "model": sizes(model_shape(recipe), recipe.grow),
         "steps": [{"step": step.name, "do": why is not None, "why": why} for step, why in states],
         "stages": [plan.__dict__ for plan in plans],
     }

@@ -9,6 +9,7 @@ from samdan.plan import steps
 from samdan.recipe import Recipe
 from samdan.run.accepted import accepted, effective, planned, shown
 from samdan.run.fingerprints import fingerprints
+from samdan.run.growth_plan import size_lines
 from samdan.run.judging import vote_fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.planning import StagePlan, as_json, model_shape, stage_plans, step_states
@@ -27,11 +28,13 @@ def print_plan(
     states = step_states(chosen, ledger, recipe.seed)
     plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None, processes)
     if as_json_text:
-        print(as_json(states, plans))
+        print(as_json(recipe, states, plans))
         return
     shape = model_shape(recipe)
     if shape is not None:
         print(f"model: {_count(shape.parameters)} parameters")
+        for line in size_lines(shape, recipe.grow):
+            print(line)
     else:
         print("model: its shape is not known here, so there is no memory estimate")
     for plan in plans:
@@ -61,6 +64,8 @@ def _print_stage(plan: StagePlan, processes: int) -> None:
     for number, phase in enumerate(plan.phases, 1):
         most = "at most " if phase["until"] else ""
         print(f"  phase {number}: {phase['train']}, {most}{phase['steps']:,} steps")
+    for number, line in enumerate(plan.advice):
+        print(f"  {'advice:' if number == 0 else '       '} {line}")
     for remark in plan.remarks:
         print(f"  note: {remark}")
 

@@ -31,6 +31,7 @@ OFTEN = 5  # a word that is shown among the most split ones occurs so often
 SHOWN = 8
 TOGETHER = 256
 OTHER = "other"
+SMALL = 0.02
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,17 @@ class _Texts:
                 self.syllables.update(char for char in text if "가" <= char <= "힣")
         if not self.groups:
             raise DataError(f"--text {' '.join(paths)}: holds no text")
+        self._gather_small()
         self.words = {word: count for word, count in words.items() if count >= OFTEN}
+
+
+    def _gather_small(self) -> None:
+        """A language of next to no text in a source is a page of names or code: ``other``."""
+        sizes = {group: sum(map(len, texts)) for group, texts in self.groups.items()}
+        for source, code in list(self.groups):
+            whole = sum(size for (name, _), size in sizes.items() if name == source)
+            if sizes[source, code] < SMALL * whole and code != OTHER:
+                self.groups.setdefault((source, OTHER), []).extend(self.groups.pop((source, code)))
 
 
 def read_texts(path: str, max_chars: int) -> Iterator[str]:
@@ -248,7 +259,7 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
         )
         yield f"  {'source':20}  language  tokens        /char   /word   /byte   against first"
         for row in one["groups"]:
-            change = f"{-row['saved']:+.1%}" if one is not first else ""
+            change = f"{-row['saved'] + 0.0:+.1%}" if one is not first else ""
             yield (
                 f"  {row['source'][:20]:20}  {row['language']:8}  {row['tokens']:<12,}  "
                 f"{row['per_chars']:<6.3f}  {row['per_words']:<6.2f}  {row['per_bytes']:<6.3f}  "
