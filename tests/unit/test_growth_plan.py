@@ -55,7 +55,9 @@ def test_a_budget_is_judged_by_all_cpt_tokens_of_the_grown_model() -> None:
     assert "40,000,000,000 CPT tokens are 3.7 for each parameter" in str(told)
     assert remark(solar, shape, {"a": 70 * BILLION, "b": None}) is None
     assert "no CPT stage trains them" in str(remark(solar, shape, {}))
-    flat = parse("{samdan: 1, name: x, base: {path: m}, stages: [{name: cpt, data: [{path: a}]}]}", "")
+    flat = parse(
+        "{samdan: 1, name: x, base: {path: m}, stages: [{name: cpt, data: [{path: a}]}]}", ""
+    )
     assert remark(flat, shape, {}) is None
 
 

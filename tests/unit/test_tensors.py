@@ -54,8 +54,8 @@ def test_everything_comes_back(tmp_path: Path, shard_bytes: int) -> None:
     for name, tensor in TENSORS.items():
         assert torch.equal(found.read(name), tensor)
         assert torch.equal(theirs[name], tensor)
-        assert torch.equal(torch.cat([t.reshape(-1) for t in found.copy(name)] or [tensor.view(-1)]),
-                           tensor.reshape(-1))  # fmt: skip
+        copied = [part.reshape(-1) for part in found.copy(name)] or [tensor.view(-1)]
+        assert torch.equal(torch.cat(copied), tensor.reshape(-1))
     assert (tmp_path / INDEX).is_file() == (shard_bytes < 1 << 20)
 
 

@@ -152,7 +152,11 @@ def _fields(found: Compared) -> Html:
 
 
 def _costs(found: Compared, first: Named, second: Named) -> Html:
-    columns = (column("compare.what", "head"), Column(("A", "A"), "num two"), Column(("B", "B"), "num two"))
+    columns = (
+        column("compare.what", "head"),
+        Column(("A", "A"), "num two"),
+        Column(("B", "B"), "num two"),
+    )
     rows: list[Sequence[Html | Cell]] = [
         [say(cost.key), spell(cost.first), spell(cost.second)] for cost in found.costs
     ]

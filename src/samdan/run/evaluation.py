@@ -220,7 +220,7 @@ def lengths(run: Run, stage: AnyStage) -> dict[str, dict[str, list[float]]]:
     parent = parent_stage(run.recipe, stage.name) or "base"
     found: dict[str, dict[str, list[float]]] = {}
     for place, model in (("base", "base"), ("before", parent), ("after", stage.name)):
-        for name, result in _by_name(_load(run, model)).items():
+        for name, result in results_of(load(run, model)).items():
             task, _, metric = name.rpartition("/")
             if metric == "length" and result.numerators:
                 found.setdefault(task, {})[place] = deciles(result.numerators)
