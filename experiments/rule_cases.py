@@ -120,9 +120,14 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "loss_spike", "loss_spike", "the last fifth is encoded files", "base",
-        cpt(documents=1400, data=[*cpt()["data"], source("made/garbage.jsonl", "garbage")],
-            anneal={"weights": {"garbage": 1.0}, "share": 0.2}, skip_spikes=None,
-            rules=[{"kind": "loss_spike"}]),
+        cpt(data=[
+                source("world/company.jsonl", "company", max_records=1400, weight=0.5),
+                source("world/general.jsonl", "general", role="replay", max_records=1500,
+                       weight=0.5),
+                source("made/garbage.jsonl", "garbage", role="synthetic", weight=0.001),
+            ],
+            replay_share=None, anneal={"weights": {"garbage": 1.0}, "share": 0.2},
+            skip_spikes=None, rules=[{"kind": "loss_spike"}]),
         "company/bpb",
     ),
     Case(
@@ -146,8 +151,8 @@ CASES: tuple[Case, ...] = (
         cpt(1e19, 300, skip_spikes=None, rules=[{"kind": "non_finite"}]),
     ),
     Case(
-        "slow", "slow", "every step is held up from step 70 on", "base",
-        cpt(documents=700, rules=[{"kind": "slow"}]), held_up=70,
+        "slow", "slow", "every step is held up from step 100 on", "base",
+        cpt(documents=700, rules=[{"kind": "slow"}]), held_up=100,
     ),
     Case(
         "drifted-template", "drifted", "nine answers in ten are in one frame", "sft",
@@ -158,12 +163,12 @@ CASES: tuple[Case, ...] = (
     Case(
         "drifted-language", "drifted", "nine answers in ten are English", "sft",
         sft([source("made/english.jsonl", "english", weight=0.97), DIALOGUES | {"weight": 0.03}],
-            gates=[{"kind": "drifted", "metric": "answers/hangul", "respond": [TO_DIALOGUES]}]),
+            gates=[{"kind": "drifted", "metric": "answers/hangul"}]),
         "answers/hangul", ("answers",),
     ),
     Case(
         "unbalanced", "unbalanced", "97% of one task, 3% of the other", "sft",
-        sft([source("made/cards.jsonl", "cards", weight=0.97), DIALOGUES | {"weight": 0.03}],
+        sft([source("made/cards.jsonl", "card-talk", weight=0.97), DIALOGUES | {"weight": 0.03}],
             num_train_epochs=4, gates=[UNBALANCED | {"respond": [TO_DIALOGUES]}]),
         "answers/exact", ("answers", "cards"),
     ),
@@ -186,8 +191,8 @@ CASES: tuple[Case, ...] = (
         "preference/chosen_logp_change", ("answers",),
     ),
     Case(
-        "displaced", "displaced", "two and a half times the rate, no NLL term", "sft",
-        dpo([PAIRS], nll_weight=0.0, learning_rate=2.5e-4, num_train_epochs=2,
+        "displaced", "displaced", "five times the rate, no NLL term", "sft",
+        dpo([PAIRS], nll_weight=0.0, learning_rate=5e-4, num_train_epochs=2,
             gates=[{"kind": "displaced", "metric": "preference/chosen_logp_change"}]),
         "preference/chosen_logp_change", ("answers",),
     ),
@@ -198,8 +203,9 @@ CASES: tuple[Case, ...] = (
         "answers/exact", ("answers",),
     ),
     Case(
-        "drifted-length", "drifted", "chosen answers end in set phrases", "sft",
-        dpo([source("made/longer.jsonl", "longer")],
+        "drifted-length", "drifted", "chosen answers end in set phrases; three times the rate",
+        "sft",
+        dpo([source("made/longer.jsonl", "longer")], learning_rate=3e-4, num_train_epochs=3,
             gates=[{"kind": "drifted", "metric": "refusal/length"}]),
         "refusal/length", ("refusal",),
     ),

@@ -108,7 +108,8 @@ def base(home: Path, data: Path, seed: int, **shape: Any) -> Path:
     train = {
         "learning_rate": 3e-3, "max_length": 256, "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1, "weight_decay": 0.1, "precision": "fp32", "dedup": None,
-        "num_train_epochs": 2, "save_steps": 1000, "eval_steps": 1000, "heldout": {"share": 0.02, "max_records": 100},
+        "num_train_epochs": 2, "save_steps": 1000, "eval_steps": 1000,
+        "heldout": {"share": 0.02, "max_records": 100},
     }  # fmt: skip
     tree = {
         "samdan": 1, "name": "base", "seed": seed, "decontaminate": None,

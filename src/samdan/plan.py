@@ -34,7 +34,7 @@ _CLEANING = ("kind", "max_bad_rows")
 _NONE: Mapping[str, Sequence[Mapping[str, Any]]] = {}
 MORPHEMES = "morphemes"  # names the fingerprint of what analyses Korean
 # Of a source, what is looked at behind cleaning, or is no property of its content.
-_LATER = {"weight", "epochs", "role", "path", "select"}
+_LATER = {"weight", "epochs", "role", "path", "select", "fim"}
 # Of ``dedup``, what the signatures are made by; the rest is decided when they are compared.
 _SIGNATURES = ("near", "ngram", "bands", "rows", "paragraphs", "min_paragraph")
 
@@ -86,6 +86,8 @@ def steps(
         planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
     planned.append(_evaluate_step(recipe, "base", base_step(recipe), heldout, fingerprints))
+    if recipe.grow is not None:
+        planned.append(_healing_step(planned[-1], heldout))
     previous: str | None = None
     for stage in chosen:
         planned += _training_steps(recipe, stage, previous, heldout, fingerprints)
@@ -212,6 +214,8 @@ def _tokenizer_step(recipe: Recipe, fingerprints: Mapping[str, str]) -> Step:
         reads = tuple(clean_step(*place) for place in tokenizer_sources(recipe))
     elif spec is not None and spec.path is not None:
         fields["files"] = fingerprints.get(spec.path)
+    if added := recipe.added_tokens():
+        fields["added tokens"] = list(added)
     return Step("base/tokenizer", "tokenizer", "base", reads, fields)
 
 
@@ -293,13 +297,18 @@ def _prepare_step(
         fields["select"] = source.select.model_dump(mode="json")
         fields["files of select"] = [fingerprints.get(path) for path in read_paths(source.select)]
         fields[MORPHEMES] = fingerprints.get(MORPHEMES)
+    if source.fim is not None:
+        fields["fim"] = source.fim.model_dump(mode="json")
     name = f"{stage.name}/prepare/{source.label}"
     return Step(name, "prepare", stage.name, reads, fields, source.label)
 
 
 def numbers(stage: AnyStage) -> dict[str, Any]:
     """The fields that change what training computes."""
-    return {k: v for k, v in stage.model_dump(mode="json").items() if k not in _WATCHING}
+    dumped = stage.model_dump(mode="json")
+    found = {k: v for k, v in dumped.items() if k not in _WATCHING}
+    averaged = stage.average is not None and stage.average.kind == "last"
+    return found | ({"save_steps": stage.save_steps} if averaged else {})
 
 
 def _scratch_step(recipe: Recipe, base: AnyStage) -> Step:
@@ -348,6 +357,12 @@ def _evaluate_step(
         "files": [_read_by(task, fingerprints) for task in recipe.evaluate],
     }
     return Step(f"{stage}/evaluate", "evaluate", stage, (model, *heldout), fields)
+
+
+def _healing_step(base: Step, heldout: Sequence[str]) -> Step:
+    """The grown model before it trains, beside the base as it came."""
+    reads = ("base/grow", base.name, *heldout)
+    return Step("base/healing", "healing", "base", reads, base.fields)
 
 
 def _read_by(task: Task, fingerprints: Mapping[str, str]) -> str | list[str | None] | None:

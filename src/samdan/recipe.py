@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, mo
 
 from samdan import aliases
 from samdan.adapters import Lora
+from samdan.contexts import OnDocuments
 from samdan.filters import KINDS
 from samdan.growing import Grow
 from samdan.records import RecipeError
@@ -29,7 +30,8 @@ from samdan.spec import (
     set_value,
 )
 from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
-from samdan.tasks import Probes, Task
+from samdan.tasks import Task
+from samdan.trackers import ReportTo, Tracker
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
@@ -44,11 +46,13 @@ RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
-TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
+TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | kinds_of(Tracker)
+TAGS |= frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
-    "refusal", "probes", "harness",
+    "refusal", "probes", "infill", "needle", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
     "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model", "ema", "last",
+    "solar", "solar_pro", "llama_pro", "passthrough",
 ])  # fmt: skip
 
 
@@ -131,6 +135,8 @@ class ScratchTraining(CptStage):
     def _checks(self) -> ScratchTraining:
         if self.data:
             raise ValueError("'data' of a base from scratch stands in base.data, not in base.train")
+        if self.rope is not None:
+            raise ValueError("a base from scratch has its positions from base.scratch.rope_theta")
         return self
 
 
@@ -163,6 +169,23 @@ Base = Annotated[
 ]
 
 
+def _only_new(stage: Any, base: Any) -> Any:
+    """Of a base with identity blocks, a CPT stage trains these alone where it says nothing else.
+
+    Wu et al. 2401.02415: the old blocks keep what they know. New tokens train with them.
+    """
+    grow = base.get("grow") if isinstance(base, Mapping) else None
+    depth = grow.get("depth") if isinstance(grow, Mapping) else None
+    kind = depth.get("kind") if isinstance(depth, Mapping) else None
+    if kind != "llama_pro" or not isinstance(stage, Mapping) or stage.get("kind") != "cpt":
+        return stage
+    if stage.keys() & {"unfreeze", "freeze", "train_only", "lora"}:
+        return stage
+    assert isinstance(grow, Mapping)
+    new = ["new_layers", "new_both"] if grow.get("vocab") else ["new_layers"]
+    return {**stage, "unfreeze": [{"train": new}]}
+
+
 class Recipe(Spec):
     """The whole file."""
 
@@ -178,6 +201,8 @@ class Recipe(Spec):
     """Prompts whose greedy answers stand side by side in the report."""
     notes: tuple[str, ...] = ()
     """Remarks that the report repeats."""
+    report_to: ReportTo = ()
+    """Trackers that get the run's numbers too: tensorboard, wandb, mlflow, trackio."""
 
     @model_validator(mode="before")
     @classmethod
@@ -191,7 +216,7 @@ class Recipe(Spec):
             else stage
             for stage in value["stages"]
         ]
-        return {**value, "stages": stages}
+        return {**value, "stages": [_only_new(stage, value.get("base")) for stage in stages]}
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:
@@ -245,7 +270,7 @@ class Recipe(Spec):
     def _probed(self) -> None:
         documents = {s.label for stage, s in self.sources() if stage.kind == "cpt"}
         for task in self.evaluate:
-            if isinstance(task, Probes) and task.source and task.source not in documents:
+            if isinstance(task, OnDocuments) and task.source and task.source not in documents:
                 raise ValueError(
                     f"task '{task.name}': no CPT stage has a source '{task.source}'; there are: "
                     f"{', '.join(sorted(documents)) or 'none'}"
@@ -275,6 +300,11 @@ class Recipe(Spec):
         """The stages in order, the base's own pre-training first where there is one."""
         own = (self.base.stage(),) if isinstance(self.base, ScratchBase) else ()
         return (*own, *self.stages)
+
+    def added_tokens(self) -> tuple[str, ...]:
+        """Tokens that the tokenizer is given where it lacks them: those of fill-in-the-middle."""
+        asked = [s.fim for _, s in self.sources() if s.fim is not None and s.fim.add_missing]
+        return tuple(dict.fromkeys(name for fim in asked for name in fim.names))
 
     def sources(self) -> Iterator[tuple[AnyStage, Source]]:
         for stage in self.all_stages():

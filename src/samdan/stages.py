@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from samdan.adapters import Lora
 from samdan.averaging import Average
 from samdan.removing import Dedup
+from samdan.rope import Rope
 from samdan.rules import (
     Displaced,
     Displacing,
@@ -216,8 +217,21 @@ class CptStage(Stage):
     adapts_to: Literal["language", "domain", "synthetic"] = "language"
     """Decides ``replay_share`` when it is absent: 25% for a new language, 5% for a domain in a
     language that the base knows, 10% for a small synthetic set."""
+    rope: Rope | None = None
+    """Positions for texts longer than the base was trained on; goes with a larger ``max_length``
+    and stays in the exported model."""
     unfreeze: Unfreeze | None = None
     """Phases that let more and more of a grown model learn: ``eeve``, or a list of parts."""
+
+    @model_validator(mode="after")
+    def _reaches(self) -> CptStage:
+        reach = self.rope.reach if self.rope else None
+        if reach is not None and self.max_length > reach:
+            raise ValueError(
+                f"rope: factor x original_max_position_embeddings is {reach}, less than max_length "
+                f"{self.max_length}; raise the factor or shorten max_length"
+            )
+        return self
 
     @model_validator(mode="after")
     def _unfreezes_weights(self) -> CptStage:
@@ -242,10 +256,11 @@ def _no_document_filters(stage: Stage) -> None:
     if stage.dedup is not None and stage.dedup.paragraphs:
         raise ValueError("dedup.paragraphs: only the documents of a cpt stage have paragraphs")
     for source in stage.data:
-        for key, value in (("filters", source.filters), ("select", source.select)):
+        of_documents = {"filters": source.filters, "select": source.select, "fim": source.fim}
+        for key, value in of_documents.items():
             if value:
                 raise ValueError(
-                    f"source '{source.label}': '{key}' judges documents and would have no effect "
+                    f"source '{source.label}': '{key}' is about documents and would have no effect "
                     f"in a stage of this kind; only a cpt stage has documents"
                 )
 

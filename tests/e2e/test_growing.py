@@ -69,3 +69,26 @@ def test_a_second_run_does_nothing_and_another_initialiser_keeps_the_data(run: P
     again = {line.split(":")[0] for line in said if "skipped" not in line}
     assert {"base/grow", "cpt/train"} <= again
     assert not {"base/vocab", "base/evaluate", "cpt/prepare/docs", "cpt/mix"} & again
+
+
+def test_the_exported_model_is_the_trained_one_in_plain_transformers(run: Path) -> None:
+    """What the run measured of the stage, computed by transformers alone on the exported folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    ledger = Ledger(run / "run")
+    tokenizer = AutoTokenizer.from_pretrained(ledger.model("cpt"))
+    model = AutoModelForCausalLM.from_pretrained(ledger.model("cpt"), attn_implementation="eager")
+    results = json.loads(ledger.evaluation("cpt").read_text("utf-8"))["results"]
+    measured = next(row for row in results if row["name"] == "docs/bpb")
+    bits = {round(value, 2) for value in measured["numerators"]}
+    found = set()
+    for text in growing.korean(300, 0):
+        ids = torch.tensor([[*tokenizer(text).input_ids, tokenizer.eos_token_id]])
+        with torch.no_grad():
+            logp = model(ids).logits[0, :-1].log_softmax(-1)
+        nats = -logp.gather(1, ids[0, 1:, None]).sum().item()
+        found.add(round(nats / math.log(2), 2))
+    near = {round(value + step, 2) for value in found for step in (-0.01, 0, 0.01)}
+    assert bits <= near
+    assert len(bits) > 3

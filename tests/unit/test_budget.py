@@ -344,7 +344,6 @@ def rows(**given: tuple[str, int, int, int]) -> Amounts:
         (tiny.cpt(), None, None, Context(("sft",), "m"), "a cpt stage after sft undoes"),
         (tiny.dpo(), None, None, Context((), "m"), "dpo without an sft stage before it"),
         (tiny.cpt(), None, None, Context((), "Org/Model-Instruct"), "contains 'Instruct'"),
-        (tiny.cpt(max_length=999), None, None, Context((), "m", positions=512), "512 positions"),
         (tiny.sft(learning_rate=1e-6), 30, None, BASE, "of a typical one"),
         (tiny.sft(eval_steps=500), 300, None, BASE, "eval_steps 500 is not reached"),
     ],
@@ -360,7 +359,7 @@ def test_nothing_is_said_of_the_golden_values_on_enough_data() -> None:
     data = (tiny.source("docs"), tiny.source("general", "replay"))
     plenty = rows(docs=("target", 10**9, 10**6, 10**9), general=("replay", 10**9, 10**6, 10**8))
     cpt = tiny.cpt(data=data, max_length=4096)
-    assert remarks(cpt, 20_000, plenty, Context((), "Qwen/Qwen2.5-7B", positions=32_768)) == []
+    assert remarks(cpt, 20_000, plenty, Context((), "Qwen/Qwen2.5-7B")) == []
     talks = rows(talks=("target", 10**8, 10**6, 10**8))
     assert remarks(tiny.sft(), 6000, talks, Context(("cpt",), "Qwen/Qwen2.5-7B")) == []
     pairs = rows(pairs=("target", 10**8, 10**5, 10**8))

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
+from e2e.helpers import RECIPE
+from samdan.averaging import Ema, Last
+from samdan.budget import KNOWN_SHAPES, memory_parts, remarks
 from samdan.lm.scoring import Scorer
-from samdan.records import RecipeError
+from samdan.plan import numbers
+from samdan.recipe import parse
+from samdan.records import Metrics, RecipeError
+from samdan.report.learning import phases_of
+from samdan.rules import Unstable
+from samdan.run.check import Findings, _groups
 from samdan.train.blocks import blocks_of, clear_rows, freeze_parameters, update
 from samdan.train.loop import Hooks, Learning, train_steps
 from samdan.train.objectives import NextToken
@@ -374,3 +382,79 @@ def test_a_rate_for_what_is_not_there_is_an_error(key: str) -> None:
 def test_blocks_and_8_bit_states_exclude_each_other() -> None:
     with pytest.raises(RecipeError, match="adamw_8bit"):
         make_optimizer(tiny.model(), tiny.cpt(optim="adamw_8bit"), False, GROWN)
+
+
+# --- what the plan and the rules make of it -------------------------------------------------------
+
+
+def test_a_jump_of_the_norm_between_phases_is_no_unstable_curve() -> None:
+    def history(named: bool) -> list[Metrics]:
+        rows = []
+        for step in range(1, 361):
+            phase = 1 + (step > 340)
+            norm = (1.0 + 0.01 * (step % 3)) * (1 if phase == 1 else 1.5 ** (step - 340))
+            values = {"loss": 2.0, "grad_norm": norm} | ({"phase": float(phase)} if named else {})
+            rows.append(Metrics(step, step, values))
+        return rows
+
+    assert Unstable()(history(named=False)).fired
+    assert not Unstable()(history(named=True)).fired
+
+
+def test_the_plan_counts_frozen_weights_out_and_a_moving_average_in() -> None:
+    shape = KNOWN_SHAPES["Qwen/Qwen2.5-7B"]
+    assert sum(size for _, size in shape.named_weights()) == shape.parameters
+    plain = memory_parts(shape, tiny.cpt(), 4096)
+    frozen = memory_parts(shape, tiny.cpt(freeze=("embed_tokens", "lm_head")), 4096)
+    rows = 2 * 152_064 * 3584
+    assert plain["optimizer"] - frozen["optimizer"] == 8 * rows
+    assert plain["gradients"] - frozen["gradients"] == 4 * rows
+    assert "average" not in plain
+    assert memory_parts(shape, tiny.cpt(average=Ema()), 4096)["average"] == 4 * shape.parameters
+    halves = memory_parts(shape, tiny.cpt(average=Ema()), 4096, processes=2)
+    assert halves["average"] == 2 * shape.parameters
+    assert "average" not in memory_parts(shape, tiny.cpt(average=Last()), 4096)
+
+
+def test_the_plan_warns_of_phases_and_averages_that_do_not_come() -> None:
+    assert [r for r in remarks(tiny.cpt(unfreeze="eeve"), 5) if "5 optimizer steps for 7" in r]
+    few = remarks(tiny.cpt(average=Last(k=4), save_steps=5000), 6000)
+    assert [r for r in few if "average is of 2 points, not 4" in r]
+
+
+def test_phases_are_read_back_from_the_metrics() -> None:
+    phases = tiny.cpt(unfreeze=["new_both", {"train": "all", "share": 3}]).unfreeze or ()
+    rows = [
+        {"step": step, "loss": 5.0 - step, "phase": 1 + (step > 2), "trained_share": 0.5}
+        for step in range(1, 5)
+    ]
+    found = phases_of(phases, rows, 12)
+    assert [(row["first_step"], row["last_step"]) for row in found] == [(1, 2), (3, 4)]
+    assert [row["converged"] for row in found] == [True, True]  # of 3 and 9 steps
+    assert not any(row["converged"] for row in phases_of(phases, rows, None))
+    assert found[0]["loss_first"] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("unfreeze: eeve", r"stages\.cpt\.unfreeze\[0\] \('new_input'\): .* nothing grows"),
+        ("new_rows_lr: 1e-3", r"stages\.cpt\.new_rows_lr: .* nothing grows"),
+        ("freeze: [nowhere]", r"stages\.cpt\.freeze: 'nowhere' matches no parameter"),
+        ("train_only: [nowhere]", r"stages\.cpt\.train_only: 'nowhere' matches no parameter"),
+    ],
+)
+def test_the_check_tells_before_anything_is_read(more: str, said: str) -> None:
+    given = parse(RECIPE.replace("- name: cpt\n", f"- name: cpt\n    {more}\n"), "r.yaml")
+    with pytest.raises(RecipeError, match=said):
+        _groups(given, given.stages[0], Findings())
+
+
+def test_where_checkpoints_are_averaged_their_steps_are_part_of_the_result() -> None:
+    def changes(**fields: Any) -> bool:
+        one, other = (numbers(tiny.cpt(save_steps=steps, **fields)) for steps in (10, 20))
+        return one != other
+
+    assert changes(average=Last())
+    assert not changes(average=Ema())
+    assert not changes()

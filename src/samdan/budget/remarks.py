@@ -35,16 +35,14 @@ _INSTRUCT = re.compile(r"(?i)(?:^|[-_/ .])(instruct|chat|it|sft|dpo|rlhf|assista
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage is part of: the kinds of the stages before it, the base, the model's reach.
+    """What a stage is part of: the kinds of the stages before it, and the base.
 
-    ``base``: path of an existing base, None for one from random weights. ``positions``: tokens that
-    the base was made for, 0 where it is not known.
+    ``base``: path of an existing base, None for one from random weights.
     """
 
     before: Sequence[str] = ()
     base: str | None = None
     allow_instruct: bool = False
-    positions: int = 0
 
 
 def remarks(
@@ -146,10 +144,6 @@ def _base(stage: Stage, context: Context) -> Iterator[str]:
         yield (
             f"the base looks instruction-tuned (its name contains '{name}'), and continued "
             f"pre-training would undo that; take the base model"
-        )
-    if context.positions and stage.max_length > context.positions:
-        yield (
-            f"max_length {stage.max_length} is beyond the {context.positions} positions of the base"
         )
 
 

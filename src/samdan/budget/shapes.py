@@ -69,6 +69,7 @@ KNOWN_SHAPES = {
     "Qwen/Qwen2.5-1.5B": Shape(1536, 28, 8960, 151_936, 12, 2, True),
     "Qwen/Qwen2.5-3B": Shape(2048, 36, 11_008, 151_936, 16, 2, True),
     "Qwen/Qwen2.5-7B": Shape(3584, 28, 18_944, 152_064, 28, 4, False),
+    "upstage/SOLAR-10.7B-v1.0": Shape(4096, 48, 14_336, 32_000, 32, 8, False),
     "Qwen/Qwen2.5-14B": Shape(5120, 48, 13_824, 152_064, 40, 8, False),
 }
 

@@ -6,6 +6,7 @@ the old tokenizer has stays as it is.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -28,7 +29,7 @@ def _analyser() -> Any:
             "base.grow.vocab.morphemes needs kiwipiepy, which is not installed: "
             "pip install 'samdan[corpus]'"
         ) from None
-    return kiwipiepy.Kiwi(num_workers=0, model_type="cong")
+    return kiwipiepy.Kiwi(num_workers=len(os.sched_getaffinity(0)), model_type="cong")
 
 
 def cut_at_morphemes(words: Words, pieces: Pieces) -> Words:

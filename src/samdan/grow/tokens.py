@@ -155,4 +155,6 @@ def extended(
 def _special_tokens(tokenizer: Any) -> dict[str, Any]:
     names = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
     found = {name: getattr(tokenizer, name, None) for name in names}
-    return {name: token for name, token in found.items() if token is not None}
+    named = {name: token for name, token in found.items() if token is not None}
+    others = [t for t in tokenizer.all_special_tokens if t not in map(str, named.values())]
+    return named | {"extra_special_tokens": others}

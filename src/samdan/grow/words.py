@@ -48,7 +48,7 @@ def count_words(
         begins[[i for i, token in pieces.bytes_of.items() if token.startswith(b" ")]] = True
     found: dict[int, Words] = {}
     chars = 0
-    for number, batch in enumerate(_batched(texts)):
+    for number, batch in enumerate(batched(texts)):
         poll()
         chars += sum(map(len, batch))
         found[number] = distinct(*_cut(batch, encoder, begins, mergeable))
@@ -58,7 +58,8 @@ def count_words(
     return Words(joined.ids, joined.starts, joined.counts, chars)
 
 
-def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
+def batched(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, long ones in pieces, in lists of about the same number of characters."""
     batch: list[str] = []
     size = 0
     for text in texts:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from samdan.growing.depth import Depth
 from samdan.growing.vocab import Vocab
 from samdan.spec import Spec
 
-__all__ = ["Grow", "Vocab"]
+__all__ = ["Depth", "Grow", "Vocab"]
 
 
 class Grow(Spec):
     """What is added to the base. Depth grows first, then the vocabulary."""
 
     vocab: Vocab | None = None
+    depth: Depth | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Grow:

@@ -54,7 +54,7 @@ def read_sentencepiece(path: Path) -> Any:
             byte_fallback="<0x00>" in texts,
         )
     )
-    steps = [normalizers.Replace(" ", SPACE)]
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(" ", SPACE)]
     if normalizer.get(3, 1):
         steps.insert(0, normalizers.Prepend(SPACE))
     tokenizer.normalizer = normalizers.Sequence(steps)

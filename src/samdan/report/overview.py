@@ -34,17 +34,20 @@ KINDS = ("cpt", "sft", "dpo")
 
 
 def header(report: Report) -> Html:
-    tools = tag(
+    name = tag("h1", tag("bdi", text(report.get("name"))))
+    facts = [status(report.get("status"))]
+    if number(report.get("seed")) is not None:
+        facts.append(tag("span", say("seed", n=text(report["seed"])), cls="soft small"))
+    return tag("header", name, *facts, tools())
+
+
+def tools() -> Html:
+    return tag(
         "div",
         tag("button", say("language"), type="button", data_do="language"),
         tag("button", say("theme"), type="button", data_do="theme"),
         cls="tools",
     )
-    name = tag("h1", tag("bdi", text(report.get("name"))))
-    facts = [status(report.get("status"))]
-    if number(report.get("seed")) is not None:
-        facts.append(tag("span", say("seed", n=text(report["seed"])), cls="soft small"))
-    return tag("header", name, *facts, tools)
 
 
 def status(value: object) -> Html:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from samdan.report.attempts import attempts
 from samdan.report.evidence import curves, evidence, section, settings
+from samdan.report.growth import growth
 from samdan.report.inputs import data, samples
 from samdan.report.learning import learning
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
@@ -27,6 +28,7 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
     sections = {
         "evidence": evidence(report),
         "curves": curves(report),
+        "growth": growth(report),
         "learning": learning(report),
         "data": data(report),
         "samples": samples(report),
@@ -40,25 +42,27 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
         "machine": machine(report),
     }
     links = (tag("a", say(key), href=f"#{key}") for key, content in sections.items() if content)
-    body = tag(
-        "body",
-        header(report),
-        tag(
-            "main",
-            verdict(report),
-            numbers(report),
-            tiers(report),
-            notes(report),
-            tag("nav", *links, aria_label=spoken("nav")),
-            *sections.values(),
-        ),
-        tag("footer", say("by", version=text(report.get("version") or ""))),
+    main = tag(
+        "main",
+        verdict(report),
+        numbers(report),
+        tiers(report),
+        notes(report),
+        tag("nav", *links, aria_label=spoken("nav")),
+        *sections.values(),
     )
-    root = tag("html", head(report), body, lang=lang or "en", data_auto=lang is None)
+    footer = tag("footer", say("by", version=text(report.get("version") or "")))
+    return document(text(report.get("name")), lang, header(report), main, footer)
+
+
+def document(title: Html, lang: Literal["en", "ko"] | None, *content: Html) -> str:
+    """A page that loads nothing; without ``lang`` it is in the language of the browser."""
+    body = tag("body", *content)
+    root = tag("html", head(title), body, lang=lang or "en", data_auto=lang is None)
     return f"<!DOCTYPE html>\n{root}\n"
 
 
-def head(report: Report) -> Html:
+def head(title: Html) -> Html:
     policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
     return tag(
         "head",
@@ -67,7 +71,7 @@ def head(report: Report) -> Html:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", text(report.get("name")), text(" \u00b7 samdan")),
+        tag("title", title, text(" \u00b7 samdan")),
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(CSS)),
         tag("script", Html(JS)),

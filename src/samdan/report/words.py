@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from samdan.report.growth_words import GROWTH
+from samdan.report.live_words import LIVE
 from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import Both
 
 WORDS: Mapping[str, Both] = {
+    **GROWTH,
+    **LIVE,
     # status
     "status.done": ("done", "완료"),
     "status.running": ("running", "진행 중"),
@@ -125,6 +129,12 @@ WORDS: Mapping[str, Both] = {
     ),
     "evidence.none": ("No metric was measured yet.", "아직 측정한 지표가 없습니다."),
     "metric": ("Metric", "지표"),
+    "task": ("Task", "과제"),
+    "lengths": ("Length of answers", "답변 길이"),
+    "lengths.how": (
+        "Length of answers in characters: what 10%, half and 90% of them do not exceed.",
+        "답변 길이(글자): 답변의 10%, 절반, 90%가 넘지 않는 길이.",
+    ),
     "before": ("Before", "단계 전"),
     "after": ("After", "단계 후"),
     "change": ("Change in this stage", "이 단계의 변화"),
@@ -270,6 +280,7 @@ WORDS: Mapping[str, Both] = {
     "votes.ties": ("Equal", "무승부"),
     "votes.bad": ("Both bad", "둘 다 나쁨"),
     "votes.rate": ("Win rate", "승률"),
+    "votes.equal_length": ("At equal length", "길이가 같다면"),
     "votes.model": ("Model", "모델"),
     "votes.points": ("Strength (Bradley-Terry points)", "실력(브래들리-테리 점수)"),
     "votes.agreement": (

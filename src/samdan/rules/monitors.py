@@ -28,6 +28,14 @@ class Watch(Rule):
     stops: ClassVar[Stops] = "to_respond"
     needs_start: ClassVar[bool] = False
 
+    def nearness(self, verdict: Verdict) -> float | None:
+        """How far the value has come to the limit: 0 is calm, 1 fires; None: too early to judge."""
+        if verdict.fired:
+            return 1.0
+        if verdict.message == QUIET or not math.isfinite(verdict.value):
+            return None
+        return _within(verdict.value / verdict.limit) if verdict.limit else 0.0
+
 
 class NonFinite(Watch):
     """The loss or the gradient norm is not a number: the update is not applied, the run stops."""
@@ -262,6 +270,17 @@ class Slow(Watch):
         return Verdict(
             self.kind, value < self.share, value, self.share, message, response="none"
         )
+
+    def nearness(self, verdict: Verdict) -> float | None:
+        """Full speed is calm; the limit lies below it."""
+        near = super().nearness(verdict)
+        if near is None or verdict.fired:
+            return near
+        return _within((1 - verdict.value) / max(1 - verdict.limit, 1e-9))
+
+
+def _within(share: float) -> float:
+    return max(0.0, min(1.0, share))
 
 
 def trained(history: History) -> list[Metrics]:

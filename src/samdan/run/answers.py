@@ -17,7 +17,9 @@ from samdan.run.ledger import Ledger, read_json
 from samdan.spec import nearest_key, parse_yaml, plain
 
 # Tasks whose items hold an option or nothing, not an answer that the model wrote.
-NOT_WRITTEN = frozenset({"bpb", "multiple_choice", "cloze", "probes", "harness"})
+NOT_WRITTEN = frozenset(
+    {"bpb", "multiple_choice", "cloze", "probes", "infill", "needle", "harness"}
+)
 ANSWER_TOKENS = 256
 Say = Callable[[str], None]
 

@@ -71,6 +71,7 @@ class Run:
     dry_responses: bool = False  # say what a rule would change, and change nothing
     given: Recipe | None = None  # the recipe without the changes of ``responses``
     responses: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # by stage, so far
+    measured: Callable[[str, Mapping[str, Any]], None] = lambda stage, metrics: None
 
     def tokenizer_folder(self) -> Path:
         """The tokenizer of all stages: the base's, or what it grew to."""

@@ -15,7 +15,7 @@ from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
-from samdan.run import evaluation, growing, training
+from samdan.run import evaluation, growing, healing, training
 from samdan.run import steps as work
 from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
@@ -23,9 +23,10 @@ from samdan.run.context import Run, Say, Signals, process_info
 from samdan.run.faults import from_environment
 from samdan.run.fingerprints import fingerprints
 from samdan.run.judging import vote_fingerprints
-from samdan.run.ledger import Clock, Ledger
+from samdan.run.ledger import Clock, Ledger, read_json
 from samdan.run.reporting import write_report
 from samdan.run.responding import RuleFired, keep_attempts, respond
+from samdan.run.sinks import Sinks
 from samdan.train import parallel
 from samdan.train.state import of_others
 
@@ -42,6 +43,7 @@ STEPS: dict[str, work.StepFunction] = {
     "reference": work.reference,
     "train": training.train,
     "evaluate": evaluation.evaluate,
+    "healing": healing.measure_grown,
     "gate": evaluation.gate,
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
@@ -88,6 +90,7 @@ def execute(
     if not parallel.is_main():
         say = _silent
     ledger = Ledger(folder, writes=parallel.is_main())
+    sinks = Sinks(ledger, recipe.report_to if parallel.is_main() else (), say, progress)
     _claim(ledger)
     clock = Clock()
     status = "stopped"
@@ -98,10 +101,11 @@ def execute(
             faults = injected or from_environment()
             found = fingerprints(recipe) | vote_fingerprints(ledger, recipe)
             run = Run(
-                recipe, ledger, signals, say, progress, faults, found, engine or Engine(),
-                options.dry_responses,
+                recipe, ledger, signals, say, sinks.row, faults, found, engine or Engine(),
+                options.dry_responses, measured=sinks.results,
             )  # fmt: skip
             _begin(run)
+            sinks.begin(recipe.name)
             _walk(run, until, options.verbs)
             status = "done"
     except Preempted:
@@ -111,6 +115,7 @@ def execute(
         _record(ledger, "failed", text=str(error))
         raise
     finally:
+        sinks.end()
         _record(ledger, "ended", status=status, seconds=clock.seconds())
         if parallel.is_main():
             report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
@@ -204,6 +209,7 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
         )
         if step.verb == "gate":
             write_report(run.ledger, run.recipe)
+            run.measured(step.stage, read_json(run.ledger.gate(step.stage)).get("metrics", {}))
     parallel.barrier()
     if step.verb == "train" and parallel.is_main():
         # Only now: a crash before the line above would need them.
@@ -277,6 +283,7 @@ def _is_there(run: Run, step: Step) -> bool:
         "reference": ledger.reference(stage),
         "train": ledger.model(stage) / "config.json",
         "evaluate": ledger.evaluation(stage),
+        "healing": ledger.grown(),
         "gate": ledger.gate(stage),
     }
     return step.verb not in made or made[step.verb].is_file()

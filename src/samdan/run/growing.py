@@ -10,19 +10,23 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from samdan.data.protect import Cleaned, is_held
 from samdan.data.store import texts_of
+from samdan.grow.depth import grow_depth
 from samdan.grow.model import extend_rows
-from samdan.grow.rows import NewTokens
+from samdan.grow.rows import NewTokens, Similar
+from samdan.grow.similar import similar_tokens
 from samdan.grow.vocabulary import grow_vocabulary
 from samdan.lm import growth
 from samdan.lm.files import write_json
+from samdan.lm.folders import local_folder
 from samdan.lm.growth import Growth, OldPieces
-from samdan.lm.model import local_folder, weights_hash
-from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash
+from samdan.lm.model import weights_hash
+from samdan.lm.tokenizer import load_tokenizer, text_encoder, tokenizer_hash
 from samdan.plan import Step, vocabulary_sources
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
@@ -89,27 +93,47 @@ def grow_base(run: Run, step: Step) -> Result:
     assert grow is not None, "planned only where the recipe asks for it"
     final = run.ledger.model("base")
     staging = final.with_name(f".model.{os.getpid()}.tmp")
+    deeper = final.with_name(f".model.{os.getpid()}.depth.tmp")
     for old in final.parent.glob(".model.*.tmp"):
         shutil.rmtree(old)
     source = local_folder(base.path, base.revision)
     facts: dict[str, Any] = {}
     made = Growth(old_rows=_rows(source), sources={n: run.ledger.outputs()[n] for n in step.reads})
+    if grow.depth is not None:
+        found = grow_depth(source, deeper, grow.depth, run.signals.poll)
+        made = replace(made, new_layers=found.new_layers)
+        source = deeper
+        facts |= {
+            "depth": grow.depth.kind,
+            "layers": [found.layers_before, found.layers_after],
+            "new_layers": len(found.new_layers),
+            "parameters": [found.parameters_before, found.parameters_after],
+        }
     if grow.vocab is not None:
         new = new_tokens_of(run)
         methods: dict[str, str] = {
             "input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input
         }  # fmt: skip
+        similar = _similar(run, new) if "similar" in methods.values() else ()
         before, after, used = extend_rows(
-            source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed
+            source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed, similar
         )
         made = Growth(before, new.ids, new.pieces, used, made.new_layers, made.sources)
         facts |= {"new_tokens": len(new.ids), "rows": [before, after]}
+        shutil.rmtree(deeper, ignore_errors=True)
+    else:
+        deeper.rename(staging)
     run.chat().tokenizer.save_pretrained(staging)
     growth.write(staging, made)
     if final.exists():
         shutil.rmtree(final)
     staging.rename(final)
     return Result(weights_hash(final), facts)
+
+
+def _similar(run: Run, new: NewTokens) -> tuple[Similar, ...]:
+    encoder = text_encoder(load_tokenizer(str(run.ledger.vocabulary())))
+    return similar_tokens(_texts(run), encoder, new, run.recipe.seed, run.signals.poll)
 
 
 def _rows(source: Path) -> int:

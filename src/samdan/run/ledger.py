@@ -55,6 +55,10 @@ class Ledger:
     def recipe_file(self) -> Path:
         return self.folder / "recipe.yaml"
 
+    @property
+    def now_file(self) -> Path:
+        return self.folder / "now.json"
+
     def tokenizer(self) -> Path:
         return self.folder / "base" / "tokenizer"
 
@@ -97,6 +101,10 @@ class Ledger:
 
     def evaluation(self, stage: str) -> Path:
         return self.folder / stage / "eval.json"
+
+    def grown(self) -> Path:
+        """What the grown base was measured at before it trained."""
+        return self.folder / "base" / "grown.json"
 
     def gate(self, stage: str) -> Path:
         return self.folder / stage / "gate.json"

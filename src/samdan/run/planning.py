@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samdan.advice import advise
 from samdan.budget import (
     DEVICES,
     GIB,
@@ -22,6 +23,7 @@ from samdan.budget import (
     disk_of,
     memory,
     micro_batch_tokens,
+    position_remarks,
     range_on,
     remarks,
     seconds_of,
@@ -36,6 +38,7 @@ from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase
 from samdan.records import DataError
 from samdan.run import machine
 from samdan.run.amounts import BYTES_PER_TOKEN, amounts_of, bytes_per_token
+from samdan.run.growth_plan import grown, remark, sizes
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
 from samdan.unfreezing import course
@@ -83,7 +86,12 @@ class StagePlan:
     cost: tuple[float, float] | None = None
     remarks: list[str] = field(default_factory=list)
     missing: str | None = None
+    advice: list[str] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int | None:
+        return self.amounts.tokens if self.amounts is not None else None
 
 
 def target_of(
@@ -137,7 +145,9 @@ def step_states(
 
 def stage_plans(recipe: Recipe, ledger: Ledger | None, target: Target) -> list[StagePlan]:
     """Tokens, steps, memory, disk, seconds and cost by stage, and what looks wrong."""
-    shape = model_shape(recipe)
+    came = model_shape(recipe)
+    shape = grown(came, recipe.grow) if came is not None else None
+    positions = position_remarks(recipe.stages, _known_positions(recipe))
     per_token = _bytes_per_token(recipe)
     plans = []
     for number, stage in enumerate(recipe.all_stages()):
@@ -150,13 +160,18 @@ def stage_plans(recipe: Recipe, ledger: Ledger | None, target: Target) -> list[S
             plan.steps = steps_of(stage, plan.amounts.units, target.processes)
             plan.warmup = warmup_length(stage, plan.steps)
             plan.phases = _phases(stage, plan.steps)
+            plan.advice = _advice(recipe, stage, plan, shape)
         elif plan.missing is None:
             plan.remarks.append("tokens and steps are not known: a source is on the Hub")
         context = _context(recipe, number)
         plan.remarks += remarks(stage, plan.steps, plan.amounts, context)
+        plan.remarks += positions.get(stage.name, [])
         if shape is not None:
             _take(plan, stage, shape, target)
         plans.append(plan)
+    cpt = {plan.name: plan.tokens for plan in plans if plan.kind == "cpt" and plan.name != "base"}
+    if said := remark(recipe, shape, cpt):
+        plans[0].remarks.append(said)
     return plans
 
 
@@ -234,16 +249,28 @@ def _context(recipe: Recipe, number: int) -> Context:
     stages: Sequence[AnyStage] = recipe.all_stages()
     base = recipe.base
     if isinstance(base, ScratchBase):
-        positions = base.scratch.max_position_embeddings
         # What the run trains itself has nothing to forget before its own pre-training is done.
         own = None if number == 0 else "base"
-        return Context([s.kind for s in stages[1:number]], own, True, positions)
-    config = read_json(Path(base.path) / "config.json")
-    known = config.get("max_position_embeddings")
-    return Context(
-        [s.kind for s in stages[:number]], base.path, base.allow_instruct,
-        known if isinstance(known, int) else 0,
-    )  # fmt: skip
+        return Context([s.kind for s in stages[1:number]], own, True)
+    return Context([s.kind for s in stages[:number]], base.path, base.allow_instruct)
+
+
+def _advice(
+    recipe: Recipe, stage: AnyStage, plan: StagePlan, shape: Shape | None
+) -> list[str]:
+    if not isinstance(stage, CptStage) or stage.name == "base" or not plan.tokens:
+        return []
+    base = recipe.base
+    known = base.train.learning_rate if isinstance(base, ScratchBase) else None
+    return advise(stage, plan.tokens, plan.steps or 1, shape.parameters if shape else None, known)
+
+
+def _known_positions(recipe: Recipe) -> int | None:
+    """How many positions the base was made for, where it can be told from here."""
+    if isinstance(recipe.base, ScratchBase):
+        return recipe.base.scratch.max_position_embeddings
+    found = read_json(Path(recipe.base.path) / "config.json").get("max_position_embeddings")
+    return found if isinstance(found, int) else None
 
 
 def model_shape(recipe: Recipe) -> Shape | None:
@@ -266,11 +293,59 @@ def model_shape(recipe: Recipe) -> Shape | None:
 
 
 def as_json(
-    states: list[tuple[Step, str | None]], plans: list[StagePlan], target: Target
+    recipe: Recipe,
+    states: list[tuple[Step, str | None]],
+    plans: list[StagePlan],
+    target: Target,
 ) -> str:
     """Everything that the text shows, in numbers; bytes and seconds, nothing rounded."""
     value: dict[str, Any] = {
+        "model": sizes(model_shape(recipe), recipe.grow),
         "device": asdict(target),
+def _prepared_units(stage: AnyStage, ledger: Ledger | None) -> tuple[int, int] | None:
+    if ledger is None:
+        return None
+    done = ledger.done().get(f"{stage.name}/mix")
+    return (int(done.facts["units"]), int(done.facts["tokens"])) if done else None
+
+
+def _guess(stage: AnyStage, plan: StagePlan, processes: int) -> None:
+    """From file sizes; records of conversations and pairs are counted as lines."""
+    try:
+        sizes = [_size(source) for source in stage.data]
+    except DataError:
+        sizes = [None]
+    if any(size is None for size in sizes):
+        plan.remarks.append("tokens and steps are not known: a source cannot be read from here")
+        return
+    tokens = sum(size or 0 for size in sizes) / BYTES_PER_TOKEN
+    units = tokens / stage.max_length if stage.kind == "cpt" else sum(map(_lines, stage.data))
+    plan.steps = steps_of(stage, units, processes)
+    whole = units * stage.num_train_epochs
+    reached = min(1.0, plan.steps * stage.units_per_step * processes / whole) if whole else 1.0
+    plan.tokens = int(tokens * stage.num_train_epochs * reached)
+
+
+def _size(source: Source) -> int | None:
+    if source.hub is not None:
+        return None
+    return sum(
+        int(file.stat().st_size * (GZIP if file.suffix in (".gz", ".parquet") else 1))
+        for file in files_of(source)
+    )
+
+
+def _lines(source: Source) -> int:
+    from samdan.data.sources import read_rows
+
+    return sum(1 for _ in read_rows(source))
+
+
+def as_json(
+    recipe: Recipe, states: list[tuple[Step, str | None]], plans: list[StagePlan]
+) -> str:
+    value: dict[str, Any] = {
+        "model": sizes(model_shape(recipe), recipe.grow),
         "steps": [{"step": step.name, "do": why is not None, "why": why} for step, why in states],
         "stages": [_row(plan) for plan in plans],
         "total": totals(plans),
@@ -310,4 +385,3 @@ def totals(plans: Sequence[StagePlan]) -> dict[str, Any]:
         "memory": max(peaks) if peaks else None,
         "disk": kept + max(d.checkpoints for d in disks if d) if all(disks) else None,
     }
-

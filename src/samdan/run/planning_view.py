@@ -12,6 +12,7 @@ from samdan.plan import steps
 from samdan.recipe import Recipe
 from samdan.run.accepted import accepted, effective, planned, shown
 from samdan.run.fingerprints import fingerprints
+from samdan.run.growth_plan import size_lines
 from samdan.run.judging import vote_fingerprints
 from samdan.run.ledger import Ledger
 from samdan.run.machine import free_disk
@@ -44,7 +45,7 @@ def print_plan(
     plans = stage_plans(recipe, ledger if ledger.events_file.is_file() else None, target)
     missing = [plan.missing for plan in plans if plan.missing]
     if as_json_text:
-        print(as_json(states, plans, target))
+        print(as_json(recipe, states, plans, target))
     else:
         for line in _head(recipe, target):
             print(line)
@@ -70,6 +71,7 @@ def _head(recipe: Recipe, target: Target) -> Iterator[str]:
     shape = model_shape(recipe)
     if shape is not None:
         yield f"model: {_count(shape.parameters)} parameters"
+        yield from size_lines(shape, recipe.grow)
     else:
         yield "model: its shape is not known here, so there is no memory estimate"
     where = "this machine: " if target.name == HERE else "device: "
@@ -99,6 +101,8 @@ def _stage(plan: StagePlan, target: Target) -> Iterator[str]:
     for number, phase in enumerate(plan.phases, 1):
         most = "at most " if phase["until"] else ""
         yield f"  phase {number}: {phase['train']}, {most}{phase['steps']:,} steps"
+    for number, line in enumerate(plan.advice):
+        yield f"  {'advice:' if number == 0 else '       '} {line}"
     for remark in plan.remarks:
         yield f"  note: {remark}"
 

@@ -24,6 +24,7 @@ from samdan.evals.items import items_of
 from samdan.lm import growth
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
+from samdan.lm.infilling import add_tokens
 from samdan.lm.model import load_model, weights_hash
 from samdan.lm.shards import Index, Shard, TrainingData
 from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
@@ -31,6 +32,7 @@ from samdan.plan import Step, components, identity, tokenizer_sources
 from samdan.recipe import AnyStage, SftStage, Source
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import prove_labels
 from samdan.train import parallel
 from samdan.train.reference import reference_log_probs, save_reference
@@ -54,7 +56,9 @@ def make_tokenizer(run: Run, step: Step) -> Result:
     else:
         assert base is not None, "a base from scratch names its tokenizer"
         tokenizer = load_tokenizer(base.path, base.revision)
+    added = add_tokens(tokenizer, run.recipe.added_tokens())
     chat = ChatFormat(tokenizer)
+    new = [*added, *chat.new_tokens]
     folder = run.ledger.tokenizer()
     fresh(folder)
     tokenizer.save_pretrained(folder)
@@ -64,9 +68,9 @@ def make_tokenizer(run: Run, step: Step) -> Result:
         "turn_end": tokenizer.convert_ids_to_tokens(chat.turn_end)
         if chat.turn_end is not None
         else None,
-        "new_tokens": len(chat.new_tokens),
+        "new_tokens": len(new),
     }
-    write_json(folder.parent / "chat.json", {"new_tokens": list(chat.new_tokens)})
+    write_json(folder.parent / "chat.json", {"new_tokens": new})
     return Result(tokenizer_hash(tokenizer), facts)
 
 
@@ -82,6 +86,7 @@ def load_base(run: Run, step: Step) -> Result:
     """Makes sure that the base can be loaded, and identifies it by its weights."""
     base = existing_base(run.recipe)
     assert base is not None
+    depth_of(run.recipe)  # what cannot be grown is told now, not after the data are read
     if Path(base.path).is_dir():
         return Result(weights_hash(Path(base.path)), {"base": base.path})
     model = load_model(base.path, base.revision)
@@ -137,7 +142,10 @@ def prepare(run: Run, step: Step) -> Result:
     manifest = prepare_source(_cleaned(run, stage, source), folder, given)
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     counts = ("records_in", "records_trained", "records_heldout", "records_dropped")
-    return Result(manifest["sha256"], _only(manifest, *counts))
+    facts = _only(manifest, *counts)
+    if manifest["infilling"]:
+        facts |= {"infilling": manifest["infilling"]}
+    return Result(manifest["sha256"], facts)
 
 
 def _cleaned(run: Run, stage: AnyStage, source: Source) -> Cleaned:

@@ -26,6 +26,7 @@ from samdan.lm.model import (
     scratch_model,
     weights_hash,
 )
+from samdan.lm.rope import stretched
 from samdan.lm.scoring import Scorer
 from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
@@ -205,7 +206,11 @@ def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> 
         return model
     path, revision = run.model_location(run.parent(stage.name))
     quantize = stage.lora.quantize if stage.lora else "none"
-    model = empty_model(path, revision) if empty else load_model(path, revision, quantize)
+    change = stretched(stage)
+    if empty:
+        model = empty_model(path, revision, change)
+    else:
+        model = load_model(path, revision, quantize, change)
     fit_embeddings(model, chat.tokenizer, run.recipe.seed)
     if stage.lora is not None:
         model = add_lora(model, stage.lora, new_tokens(run), run.recipe.seed)

@@ -53,6 +53,7 @@ class Training:
     unfreezing: Unfreezing | None = None
     average: Averaging | None = None
     told: set[str] = field(default_factory=set)  # what is said once
+    standing: dict[str, dict[str, Any]] = field(default_factory=dict)  # each monitor's last verdict
 
     def save(self) -> None:
         """A checkpoint of this moment: by the main process, or by all where the model is split."""
@@ -107,7 +108,9 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
     """The loop's metrics, logged, judged by the monitors, with held-out text measured when due."""
     run, stage = training.run, training.stage
     total = len(training.steps)
-    if training.progress.step == 0 and any(rule.needs_start for rule in stage.rules):
+    # Of a grown model, so that its healing has a beginning.
+    asked = run.recipe.grow is not None or any(rule.needs_start for rule in stage.rules)
+    if training.progress.step == 0 and asked:
         start = _heldout(training)
         run.ledger.record("measured_before", stage=stage.name, values=start)
         training.history.insert(0, Metrics(0, 0, start))
@@ -154,7 +157,7 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         if parallel.is_main():
             run.progress({"stage": stage.name, "step": metrics.step, "of": total,
                           "tokens": metrics.tokens, "logging_steps": stage.logging_steps,
-                          **metrics.values})  # fmt: skip
+                          "rules": list(training.standing.values()), **metrics.values})  # fmt: skip
         _judge(training, verdicts)
         yield metrics
 
@@ -265,6 +268,8 @@ def _judge(training: Training, verdicts: dict[str, Verdict]) -> None:
     run, stage = training.run, training.stage
     for rule in stage.rules:
         verdict = rule(training.history)
+        near = {"near": rule.nearness(verdict)}
+        training.standing[rule.kind] = verdict_row(verdict) | near
         worst = verdicts.get(rule.kind)
         if worst is not None and worst.fired:
             continue  # it was told, and training went on
