@@ -15,6 +15,6 @@ from samdan.budget.tokens import Amounts, SourceAmounts, estimated, shares, step
 __all__ = [
     "DEVICES", "GIB", "KNOWN_SHAPES", "Amounts", "Context", "Device", "Disk", "Memory", "Rates",
     "Setting", "Shape", "SourceAmounts", "device_named", "disk_of", "estimated", "forward_flops",
-    "memory", "micro_batch_tokens", "position_remarks", "range_on", "remarks", "seconds_of", "shape_from_config",
-    "shares", "steps_of", "train_flops", "ways_that_fit",
+    "memory", "micro_batch_tokens", "position_remarks", "range_on", "remarks",
+    "seconds_of", "shape_from_config", "shares", "steps_of", "train_flops", "ways_that_fit",
 ]  # fmt: skip

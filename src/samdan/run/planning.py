@@ -236,7 +236,9 @@ def setting_of(
     tokens = micro_batch_tokens(stage, shape.vocab_size, width, max(0.0, free))
     micro = 2
     if amounts is not None:
-        step = amounts.tokens_per_unit * stage.units_per_step
+        # Blocks of text are full but for the last ones; the peak is that of a full step.
+        unit = stage.max_length if stage.kind == "cpt" else amounts.tokens_per_unit
+        step = unit * stage.units_per_step
         micro = max(1, -(-int(step) // tokens))
         tokens = min(tokens, max(1, int(step)))
     return Setting(
@@ -302,50 +304,6 @@ def as_json(
     value: dict[str, Any] = {
         "model": sizes(model_shape(recipe), recipe.grow),
         "device": asdict(target),
-def _prepared_units(stage: AnyStage, ledger: Ledger | None) -> tuple[int, int] | None:
-    if ledger is None:
-        return None
-    done = ledger.done().get(f"{stage.name}/mix")
-    return (int(done.facts["units"]), int(done.facts["tokens"])) if done else None
-
-
-def _guess(stage: AnyStage, plan: StagePlan, processes: int) -> None:
-    """From file sizes; records of conversations and pairs are counted as lines."""
-    try:
-        sizes = [_size(source) for source in stage.data]
-    except DataError:
-        sizes = [None]
-    if any(size is None for size in sizes):
-        plan.remarks.append("tokens and steps are not known: a source cannot be read from here")
-        return
-    tokens = sum(size or 0 for size in sizes) / BYTES_PER_TOKEN
-    units = tokens / stage.max_length if stage.kind == "cpt" else sum(map(_lines, stage.data))
-    plan.steps = steps_of(stage, units, processes)
-    whole = units * stage.num_train_epochs
-    reached = min(1.0, plan.steps * stage.units_per_step * processes / whole) if whole else 1.0
-    plan.tokens = int(tokens * stage.num_train_epochs * reached)
-
-
-def _size(source: Source) -> int | None:
-    if source.hub is not None:
-        return None
-    return sum(
-        int(file.stat().st_size * (GZIP if file.suffix in (".gz", ".parquet") else 1))
-        for file in files_of(source)
-    )
-
-
-def _lines(source: Source) -> int:
-    from samdan.data.sources import read_rows
-
-    return sum(1 for _ in read_rows(source))
-
-
-def as_json(
-    recipe: Recipe, states: list[tuple[Step, str | None]], plans: list[StagePlan]
-) -> str:
-    value: dict[str, Any] = {
-        "model": sizes(model_shape(recipe), recipe.grow),
         "steps": [{"step": step.name, "do": why is not None, "why": why} for step, why in states],
         "stages": [_row(plan) for plan in plans],
         "total": totals(plans),
@@ -356,7 +314,7 @@ def as_json(
 def _row(plan: StagePlan) -> dict[str, Any]:
     row = asdict(plan)
     amounts = plan.amounts
-    row["tokens"] = amounts.tokens if amounts else None
+    row["tokens"] = plan.tokens
     row["exact"] = bool(amounts and amounts.exact)
     row["sources"] = (row.pop("amounts") or {}).get("sources", {})
     for label, source in amounts.sources.items() if amounts else ():
