@@ -157,7 +157,7 @@ def long_run(folder: Path) -> dict[str, Any]:
     assert len(curve["step"]) < MOST_ROWS
     found = report(**{"a/b": metric(0.1, 0.9)})
     found["stages"][0]["curve"] = curve
-    answers = {name: "긴 답변입니다. " * 20 for name in ("base", "cpt", "sft", "dpo")}
+    answers = dict.fromkeys(("base", "cpt", "sft", "dpo"), "긴 답변입니다. " * 20)
     found["samples"] = [{"prompt": f"질문 {n}", "answers": answers} for n in range(10_000)]
     return found
 
@@ -178,7 +178,7 @@ def test_a_million_rows_and_ten_thousand_samples_open_at_once(tmp_path: Path) ->
 
 
 def test_many_long_samples_do_not_make_a_large_page() -> None:
-    answers = {name: "답변입니다. " * 400 for name in ("base", "cpt", "sft", "dpo")}
+    answers = dict.fromkeys(("base", "cpt", "sft", "dpo"), "답변입니다. " * 400)
     page = samples({"samples": [{"prompt": f"q{n}", "answers": answers} for n in range(500)]})
     assert len(page.encode()) < 700_000
     assert "samples are in report.json" in page
