@@ -31,7 +31,7 @@ from samdan.run.ledger import Ledger
 from samdan.run.loading import load_recipe
 from samdan.run.verdicts import verdict_row
 
-HELD_UP_SECONDS = 0.5
+HELD_UP_SECONDS = 3.0
 SEED = 42
 GATE: TypeAdapter[Any] = TypeAdapter(Gate)
 Hook = Callable[[str, int], None]

@@ -1,6 +1,6 @@
 """Hits and false alarms of every rule, and what the responses help.
 
-python -m experiments.rules HOME [--only CASE ...] [--seeds 10] [--histories 300] [--write]
+python -m experiments.rules HOME [--only CASE ...] [--seeds 1 2 ...] [--histories 300] [--write]
 
 In HOME: the demo's models; per case a run made to go wrong with its rule watching and one without
 (``experiments/rule_cases.py``); ordinary runs over seeds; and histories resampled from these
@@ -32,8 +32,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("home", type=Path)
     arguments.add_argument("--only", nargs="*", default=None, help="these cases, nothing else")
-    arguments.add_argument("--part", choices=["cases", "ordinary"], help="only these runs")
-    arguments.add_argument("--seeds", type=int, default=10)
+    parts = ["cases", "ordinary", "alarms"]
+    arguments.add_argument("--part", choices=parts, help="only this")
+    arguments.add_argument("--seeds", type=int, nargs="*", default=list(range(1, 11)))
     arguments.add_argument("--histories", type=int, default=300)
     arguments.add_argument("--write", action="store_true")
     given = arguments.parse_args()
@@ -42,24 +43,37 @@ def main() -> None:
     os.environ.setdefault("SAMDAN_CACHE", str(home / "cache"))
     wanted = [case for case in CASES if given.only is None or case.name in given.only]
     cases = []
-    for case in wanted if given.part != "ordinary" else ():
+    for case in wanted if given.part in (None, "cases") else ():
         cases.append(carry_out(case, home))
         print(case_row(cases[-1]), flush=True)
     if given.only is not None or given.part == "cases":
         return
+    if given.part == "alarms":
+        _alarms(home, given)
+        return
     ordinary = []
-    for seed in range(1, given.seeds + 1):
+    for seed in given.seeds:
         ordinary.append(carry_out_ordinary(seed, home))
         print(json.dumps(ordinary[-1], ensure_ascii=False)[:300], flush=True)
     if given.part is not None:
         return
-    folders = [home / "ordinary" / f"seed-{row['seed']}" for row in ordinary]
-    curves = [curve for folder in folders for curve in read(folder)]
-    found = {"cases": cases, "ordinary": ordinary, "alarms": alarms(curves, given.histories)}
+    found = {"cases": cases, "ordinary": ordinary, "alarms": _alarms(home, given)}
     text = "\n".join(tables(found))
     print(text)
     if given.write:
         write(found, text)
+
+
+def _alarms(home: Path, given: argparse.Namespace) -> dict[str, Any]:
+    kept = home / f"alarms-{given.histories}.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+        return found
+    folders = [home / "ordinary" / f"seed-{seed}" for seed in given.seeds]
+    curves = [curve for folder in folders for curve in read(folder)]
+    found = alarms(curves, given.histories)
+    kept.write_text(json.dumps(found), "utf-8")
+    return found
 
 
 def write(found: Mapping[str, Any], text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
@@ -72,10 +73,12 @@ def test_attempts_that_all_fail_are_bounded_shown_and_the_best_is_kept(
     assert stage["attempts"] == 4  # three, and the place of the one that was brought back
     shown = [attempt for attempt in stage["history"] if attempt["changes"]]
     assert [a["changes"] for a in shown] == ["replay_share 0.5", "learning_rate 0.0005"]
-    # All attempts failed one gate, so the first is kept.
+    # All attempts failed one gate, so the one nearest to its limit is kept.
     (chosen,) = events(run, "attempt_chosen")
-    assert chosen["attempt"] == 1
-    assert "attempt 2: 1 gates failed" in chosen["why"]
+    found = re.findall(r"attempt (\d): 1 gates failed, by ([\d.e+]+) limits", chosen["why"])
+    beyond = {int(number): float(limits) for number, limits in found}
+    assert set(beyond) == {1, 2, 3}
+    assert beyond[chosen["attempt"]] == min(beyond.values())
     assert stage["settings"]["learning_rate"] == 0.001
     assert (run / "cpt" / "model" / "config.json").is_file()
     before = len(events(run))
@@ -85,6 +88,24 @@ def test_attempts_that_all_fail_are_bounded_shown_and_the_best_is_kept(
     assert "responded" not in new
     begun = [e["step"] for e in events(run)[before:] if e["event"] == "step_begin"]
     assert "cpt/train" not in begun
+
+
+def test_of_attempts_that_all_fail_a_later_one_is_kept_where_it_is_nearer(
+    world: tuple[Path, Path],
+) -> None:
+    """A hundredth of the rate is asked for: the second attempt comes nearer and not near enough."""
+    path, run = world
+    with_gates(path, "{kind: at_least, metric: docs/bpb, value: 1000.0, "
+               "respond: [{kind: lower_rate, factor: 0.01}]}")  # fmt: skip
+    with pytest.raises(GateFailed):
+        execute(load_recipe(path), run, say=lambda text: None)
+    (chosen,) = events(run, "attempt_chosen")
+    assert chosen["attempt"] == 2
+    stage = stage_of(run)
+    assert stage["settings"]["learning_rate"] == pytest.approx(1e-5)
+    first = stage["history"][0]["metrics"]["docs/bpb"]["after"]
+    assert stage["metrics"]["docs/bpb"]["after"] > first
+    assert stage["kept"]["attempt"] == 2
 
 
 def test_a_response_that_helps_ends_the_matter(world: tuple[Path, Path]) -> None:

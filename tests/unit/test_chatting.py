@@ -21,18 +21,18 @@ def test_what_is_streamed_is_what_is_generated(question: str, sampling: Sampling
     chat = tiny.chat()
     model = tiny.model(vocab_size=len(chat.tokenizer))
     prompt = chat.prompt([Message("user", question)])
-    ((whole, _),) = generate(model, chat, [prompt], 24, sampling=sampling)
+    ((whole, ended),) = generate(model, chat, [prompt], 24, sampling=sampling)
     parts = list(stream(model, chat, prompt, 24, sampling))
-    assert parts[-1] == whole
-    assert len(parts) > 1
-    assert not any(part.endswith("\ufffd") for part in parts[:-1])
+    assert (parts[-1].text, parts[-1].ended) == (whole, ended)
+    assert ended or parts[-1].tokens == 24
+    assert not any(part.text.endswith("\ufffd") or part.ended for part in parts[:-1])
 
 
 def test_drawn_answers_differ_by_seed_and_repeat_with_it() -> None:
     chat = tiny.chat()
     model = tiny.model(vocab_size=len(chat.tokenizer))
     prompt = chat.prompt([Message("user", "안녕")])
-    texts = [list(stream(model, chat, prompt, 12, Sampling(2.0, 1.0, s)))[-1] for s in "0012"]
+    texts = [list(stream(model, chat, prompt, 12, Sampling(2.0, 1.0, s)))[-1].text for s in "0012"]
     assert texts[0] == texts[1]
     assert len(set(texts)) == 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,5 +26,5 @@ def compare(
     from samdan.run.comparing import compare as look
     from samdan.run.status import printable
 
-    chosen = "ko" if lang == "ko" else "en" if lang == "en" else None
+    chosen: Literal["en", "ko"] | None = "ko" if lang == "ko" else "en" if lang == "en" else None
     print(printable(look(first, second, out, json_, chosen)), end="")

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,14 +70,22 @@ def generate(
     return answers
 
 
+class Written(NamedTuple):
+    """An answer on its way. ``ended``: by itself, which only the last one tells."""
+
+    text: str
+    tokens: int
+    ended: bool = False
+
+
 def stream(
     model: Any,
     chat: ChatFormat,
     prompt: Sequence[int],
     max_new_tokens: int,
     sampling: Sampling | None = None,
-) -> Iterator[str]:
-    """The answer so far, after every token: what ``generate`` returns, bit by bit.
+) -> Iterator[Written]:
+    """The answer so far, token by token, and at last what ``generate`` returns.
 
     Characters that a token began and the next one ends are held back.
     """
@@ -86,20 +94,22 @@ def stream(
     ids = torch.tensor([list(prompt)], device=device)
     tokens: list[int] = []
     past: Any = None
-    while len(tokens) < max_new_tokens:
+    ended = False
+    while len(tokens) < max_new_tokens and not ended:
         with torch.inference_mode(), _plain_attention(model):
             out = model(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=1)
             logits = out.logits[:, -1].float()
             scores = drawing(ids, logits) if drawing else logits
             token = int(scores.argmax(-1))
-        if token in chat.stop_tokens:
-            break
-        past, ids = out.past_key_values, torch.tensor([[token]], device=device)
-        tokens.append(token)
-        text = str(chat.tokenizer.decode(tokens, skip_special_tokens=True))
-        if not text.endswith("\ufffd"):
-            yield text
-    yield str(chat.tokenizer.decode(tokens, skip_special_tokens=True))
+        ended = token in chat.stop_tokens
+        if not ended:
+            past, ids = out.past_key_values, torch.tensor([[token]], device=device)
+            tokens.append(token)
+            text = str(chat.tokenizer.decode(tokens, skip_special_tokens=True))
+            if not text.endswith("\ufffd"):
+                yield Written(text, len(tokens))
+    whole = str(chat.tokenizer.decode(tokens, skip_special_tokens=True))
+    yield Written(whole, len(tokens), ended)
 
 
 @contextmanager

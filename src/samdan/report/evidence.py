@@ -7,7 +7,7 @@ from typing import Any
 
 from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, smoothed
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
-from samdan.report.numbers import fixed, mapping, number, places, plain, sequence, whole
+from samdan.report.numbers import DASH, fixed, mapping, number, places, plain, sequence, whole
 from samdan.report.overview import hue, status
 from samdan.report.plane import planes
 from samdan.report.reading import (
@@ -48,7 +48,9 @@ def evidence(report: Report) -> Html:
     if not measured:
         return section("evidence", tag("p", say("evidence.none"), cls="soft"))
     how = tag("p", say("evidence.how"), text(" "), say("plot.how"), cls="soft small")
-    tables = (join((stage_heading(stage), _metrics(stage))) for stage in measured)
+    tables = (
+        join((stage_heading(stage), _metrics(stage), _lengths(stage))) for stage in measured
+    )
     return section("evidence", how, *tables, planes(report))
 
 
@@ -110,6 +112,28 @@ def changes_table(changes: Sequence[Change]) -> Html:
         for one, which in zip(changes, about, strict=True)
     ]
     return table(say("compare"), columns, rows)
+
+
+def _lengths(stage: Stage) -> Html:
+    """How long the answers are: a mean hides a few that never end."""
+    found = mapping(stage.get("lengths"))
+    if not found:
+        return NOTHING
+    places = ("base", "before", "after")
+    columns = (column("task", "head"), *(column(place, "num") for place in places))
+    rows = (
+        [tag("bdi", text(task)), *(_deciles(mapping(of).get(place)) for place in places)]
+        for task, of in found.items()
+    )
+    how = tag("p", say("lengths.how"), cls="soft small")
+    return join((how, table(say("lengths"), columns, rows)))
+
+
+def _deciles(value: object) -> Html:
+    found = [number(one) for one in sequence(value)]
+    if len(found) != 3:
+        return text(DASH)
+    return figure(" \u2013 ".join(DASH if one is None else f"{one:,.0f}" for one in found))
 
 
 def _about(metric: Mapping[str, Any]) -> Html:

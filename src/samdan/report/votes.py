@@ -72,7 +72,15 @@ def _judge(name: str, judge: Part) -> Html:
 
 def _part(part: Part) -> Iterator[Html]:
     """Win rates of every two models; strengths where there are more than two."""
-    rows = [_match(mapping(match)) for match in sequence(part.get("matches"))]
+    controlled = {
+        (row.get("a"), row.get("b")): row
+        for row in map(mapping, sequence(part.get("at_equal_length")))
+        if isinstance(row.get("a"), str) and isinstance(row.get("b"), str)
+    }
+    rows = [
+        _match(match, controlled.get((str(match.get("a")), str(match.get("b"))), {}))
+        for match in map(mapping, sequence(part.get("matches")))
+    ]
     if rows:
         columns = (
             column("votes.match", "head"),
@@ -82,6 +90,7 @@ def _part(part: Part) -> Iterator[Html]:
             column("votes.ties", "num"),
             column("votes.bad", "num"),
             column("votes.rate", "num"),
+            column("votes.equal_length", "num two"),
         )
         yield table(say("votes"), columns, rows)
     strengths = [mapping(row) for row in sequence(part.get("strengths"))]
@@ -91,7 +100,7 @@ def _part(part: Part) -> Iterator[Html]:
         yield table(say("votes.points"), ranking, (_strength(row) for row in ranked))
 
 
-def _match(match: Part) -> list[Html | Cell]:
+def _match(match: Part, controlled: Part) -> list[Html | Cell]:
     who = say(
         "votes.over", b=tag("bdi", text(match.get("b"))), a=tag("bdi", text(match.get("a")))
     )
@@ -101,7 +110,15 @@ def _match(match: Part) -> list[Html | Cell]:
         join((shown, _small(_bounds(match.get("ci95"), _percent)))),
         *(_n(match.get(key)) for key in ("wins_b", "wins_a", "ties", "bad")),
         figure(_percent(match.get("rate_b"))),
+        _at_equal_length(controlled),
     ]
+
+
+def _at_equal_length(row: Part) -> Html:
+    if number(row.get("rate_b")) is None:
+        return text(DASH)
+    shown = figure(_percent(row.get("rate_b")))
+    return join((shown, _small(_bounds(row.get("ci95"), _percent))))
 
 
 def _strength(row: Part) -> list[Html | Cell]:

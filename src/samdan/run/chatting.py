@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from samdan.evals.generate import Sampling, stream
+from samdan.evals.generate import Sampling, Written, stream
 from samdan.lm.model import best_device, load_chat, load_model
 from samdan.records import DataError, Message, RecipeError
 from samdan.run.ledger import Ledger
@@ -33,7 +33,7 @@ class Models:
 
     def ask(self, question: str, sampling: Sampling | None = None) -> Iterator[list[str]]:
         """All answers so far, after each round of one token a model; the last are whole."""
-        writing: list[Iterator[str]] = []
+        writing: list[Iterator[Written]] = []
         for (model, chat), dialogue in zip(self._models, self._dialogues, strict=True):
             dialogue.append(Message("user", question))
             prompt = chat.prompt(dialogue)
@@ -42,11 +42,11 @@ class Models:
         going = set(range(len(writing)))
         while going:
             for number in sorted(going):
-                text = next(writing[number], None)
-                if text is None:
+                written = next(writing[number], None)
+                if written is None:
                     going.remove(number)
                 else:
-                    answers[number] = text
+                    answers[number] = written.text
             yield list(answers)
         for dialogue, answer in zip(self._dialogues, answers, strict=True):
             dialogue.append(Message("assistant", answer))

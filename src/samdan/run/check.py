@@ -17,6 +17,7 @@ from samdan.data.tokens import Encoder
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
+from samdan.grow.tokens import pieces_of
 from samdan.growing.config import grown_config, layers_of
 from samdan.growing.depth import layout
 from samdan.lm import growth
@@ -28,7 +29,8 @@ from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
 from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
-from samdan.plan import tokenizer_sources
+from samdan.lm.trust import require_data_only
+from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
 from samdan.run.growth_plan import depth_of
@@ -58,6 +60,7 @@ def check(recipe: Recipe) -> Findings:
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
     _collect(found, partial(_depth, recipe, found))
+    _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, recipe.seed, found))
     for task in recipe.evaluate:
@@ -136,6 +139,22 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
 def _chat(tokenizer: Any, recipe: Recipe) -> ChatFormat:
     add_tokens(tokenizer, recipe.added_tokens())
     return ChatFormat(tokenizer)
+
+
+def _vocabulary(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
+    """Whether the tokenizer takes more merges, and what learning them needs is there."""
+    spec = recipe.grow.vocab if recipe.grow else None
+    if spec is None or chat is None:
+        return
+    pieces = pieces_of(chat.tokenizer)
+    if spec.morphemes and find_spec("kiwipiepy") is None:
+        raise DataError(
+            "base.grow.vocab.morphemes needs kiwipiepy: pip install 'samdan[corpus]'"
+        )
+    found.fine.append(
+        f"base.grow.vocab: up to {spec.merges} tokens from id {pieces.first_new} on, on "
+        f"{len(vocabulary_sources(recipe))} sources"
+    )
 
 
 def _hub_tokenizer(
@@ -325,6 +344,7 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
         return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
     if not Path(base.path).is_dir():
         return None
+    require_data_only(base.path)
     config = read_config(base.path)
     if recipe.grow is not None and recipe.grow.depth is not None:
         told = config.to_dict()

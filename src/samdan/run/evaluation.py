@@ -13,7 +13,7 @@ from typing import Any
 from samdan.contexts import OnDocuments
 from samdan.evals.generate import greedy
 from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
-from samdan.evals.stats import compare
+from samdan.evals.stats import compare, deciles
 from samdan.lm.files import write_json
 from samdan.lm.shards import Shard
 from samdan.plan import MEASURED, Step, parent_stage
@@ -188,6 +188,7 @@ def gate(run: Run, step: Step) -> Result:
         "why": [verdict.message for verdict in failed],
         "verdicts": [verdict_row(verdict) for verdict in verdicts],
         "metrics": {name: comparison_row(c) for name, c in comparisons.items()},
+        "lengths": lengths(run, stage),
     }
     write_json(run.ledger.gate(stage.name), clean(value))
     facts = {"gate": value["gate"], "why": value["why"]}
@@ -212,6 +213,18 @@ def compared(run: Run, stage: AnyStage) -> dict[str, Comparison]:
         for name, result in tables[2].items()
     }
     return found | _rewards(stage, before, after, seed)
+
+
+def lengths(run: Run, stage: AnyStage) -> dict[str, dict[str, list[float]]]:
+    """Of every task's answers, the characters that 10%, half and 90% of them stay within."""
+    parent = parent_stage(run.recipe, stage.name) or "base"
+    found: dict[str, dict[str, list[float]]] = {}
+    for place, model in (("base", "base"), ("before", parent), ("after", stage.name)):
+        for name, result in results_of(load(run, model)).items():
+            task, _, metric = name.rpartition("/")
+            if metric == "length" and result.numerators:
+                found.setdefault(task, {})[place] = deciles(result.numerators)
+    return found
 
 
 def _rewards(
