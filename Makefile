@@ -12,6 +12,7 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 DEMO_ARGS ?=
+SOAK_ARGS ?=
 
 # Twice quiet: only errors. A note on an index that lacks a package is no news.
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
@@ -20,7 +21,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 # The core: checked strictly by mypy, and free of torch. A module may be a file or a package.
-CORE := records spec answers cleaning personal preferences redaction removing hangul filters responses rules tasks selecting sources growing stages recipe schedule budget report plan packing
+CORE := records spec infilling rope contexts answers cleaning personal preferences redaction removing hangul filters responses rules tasks selecting aliases sources growing adapters averaging unfreezing trackers stages recipe schedule advice budget importing report plan packing
 CORE_PATHS := $(wildcard $(foreach m,$(CORE),src/samdan/$(m).py src/samdan/$(m)))
 
 ifeq ($(JOBS),0)
@@ -30,11 +31,11 @@ XDIST := -n $(JOBS) --dist loadfile
 test test-all: export OMP_NUM_THREADS := 1
 endif
 
-.PHONY: help demo test test-all lint fuzz lock licenses sbom audit clean
+.PHONY: help demo test test-all lint soak fuzz lock licenses sbom audit clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
-	@echo "  Variables: PYTHON, VENV, JOBS (test processes), PYTEST_ARGS, DEMO_ARGS"
+	@echo "  Variables: PYTHON, VENV, JOBS (test processes), PYTEST_ARGS, DEMO_ARGS, SOAK_ARGS"
 
 demo: $(VENV)/.core  ## install, then run the three stages on a small made-up world
 	@$(VENV)/bin/samdan demo $(DEMO_ARGS)
@@ -49,6 +50,9 @@ test-all: lint  ## the same with every test and the types of all modules
 lint: $(VENV)/.test  ## ruff on everything, mypy on the core
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy --no-error-summary $(CORE_PATHS)
+
+soak: $(VENV)/.test  ## kill the demo 50 times at random; its weights end as those of a calm run
+	@$(PY) tests/soak.py $(SOAK_ARGS)
 
 fuzz: $(VENV)/.test  ## 22,000 changed inputs to everything that reads one (FUZZ_ARGS="--seed 7 --seconds 600")
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(PY) -m fuzz $(FUZZ_ARGS)

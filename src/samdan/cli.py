@@ -14,13 +14,25 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
+from samdan.commands import planning, starting
+from samdan.commands.chat import chat
+from samdan.commands.compare import compare
 from samdan.commands.judge import app as judge
+from samdan.commands.merge import app as merge
+from samdan.commands.quiet import quiet_libraries
+from samdan.commands.serve import serve
 from samdan.commands.synthesize import app as synthesize
+from samdan.commands.vocab import app as vocab
+from samdan.commands.watch import watch
 from samdan.records import SamdanError
 from samdan.redaction import redacted, secrets_of
 from samdan.run.status import printable
 
 EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
+OUT_OF_MEMORY = (
+    "out of memory, outside a training step, which would have taken less at a time; `samdan plan` "
+    "tells what fits: a smaller base, max_length, or several GPUs"
+)
 app = typer.Typer(
     name="samdan",
     help="Adapts a language model in three stages (CPT, SFT, DPO) from one recipe, with evidence "
@@ -32,6 +44,18 @@ app = typer.Typer(
 )
 app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
+app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
+app.command(epilog="Example: `samdan serve runs/first/dpo/model --port 8000`")(serve)
+app.add_typer(merge, name="merge")
+app.add_typer(vocab, name="vocab")
+app.command(
+    epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
+)(watch)
+app.command(
+    epilog="Examples: `samdan compare runs/a runs/b`, `samdan compare runs/a runs/b --out ab.html`"
+)(compare)
+starting.add_to(app)
+planning.add_to(app)
 
 
 class Engines(StrEnum):
@@ -79,7 +103,11 @@ def main() -> None:
     except OSError as error:
         _fail(_environment(error), 4)
     except MemoryError:
-        _fail("out of memory; lower per_device_train_batch_size or micro_batch_tokens", 4)
+        _fail(OUT_OF_MEMORY, 4)
+    except RuntimeError as error:  # torch's, of a device or the host; named, not imported
+        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
+            raise
+        _fail(OUT_OF_MEMORY, 4)
 
 
 def _fail(message: str, code: int) -> None:
@@ -168,7 +196,7 @@ def check(recipe: RecipePath, set_: Set = None) -> None:
     from samdan.run.loading import load_recipe
 
     loaded = load_recipe(recipe, set_ or ())
-    _quiet_libraries()
+    quiet_libraries()
     from samdan.run.check import check as look
 
     found = look(loaded)
@@ -208,32 +236,11 @@ def preview(
     loaded = load_recipe(recipe, set_ or ())
     if stage is not None:
         loaded.stage(stage)
-    _quiet_libraries()
+    quiet_libraries()
     from samdan.run.preview import shown, tokenizer_of
 
     for line in shown(loaded, tokenizer_of(loaded), samples, stage):
         print(printable(line))
-
-
-@app.command(epilog="Examples: `samdan plan recipe.yaml`, `samdan plan recipe.yaml --json`")
-def plan(
-    recipe: RecipePath,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False),
-    ] = None,
-    until: Until = None,
-    set_: Set = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="GPUs that will train together, under torchrun or srun.")
-    ] = 1,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """What a run would do and why, how long each stage is, and what fits into memory."""
-    from samdan.run.loading import load_recipe
-    from samdan.run.planning_view import print_plan
-
-    print_plan(load_recipe(recipe, set_ or ()), out, until, json_, processes)
 
 
 @app.command(epilog="Example: `samdan status runs/first`")
@@ -268,7 +275,7 @@ def evaluate(
     from samdan.run.api import load_tasks
 
     listed = load_tasks(tasks)
-    _quiet_libraries()
+    quiet_libraries()
     found = measure(model, listed)
     if json_:
         print(json.dumps(found, ensure_ascii=False, indent=1))
@@ -277,43 +284,6 @@ def evaluate(
         low, high = row["ci95"]
         print(f"{name:40} {row['value']:.4f}  [{low:.4f}, {high:.4f}]  n={row['n']}")
 
-
-@app.command(
-    epilog="Examples: `samdan chat runs/first/dpo/model`, "
-    "`samdan chat runs/first/sft/model runs/first/dpo/model`"
-)
-def chat(
-    models: Annotated[
-        list[str], typer.Argument(help="One or more model folders.", show_default=False)
-    ],
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Length of an answer at most.")
-    ] = 256,
-) -> None:
-    """Asks one or several models the same question; answers stand one below the other."""
-    _quiet_libraries()
-    from samdan.run.chatting import Models
-
-    loaded = Models(models, max_new_tokens)
-    interactive = sys.stdin.isatty()
-    while True:
-        if interactive:
-            print("\n> ", end="", flush=True)
-        line = sys.stdin.readline()
-        if not line or line.strip() in ("/quit", "/exit"):
-            return
-        if not line.strip():
-            continue
-        for name, answer in loaded.ask(line.strip()):
-            print(f"[{name}] {printable(answer)}" if len(models) > 1 else printable(answer))
-
-
-@app.command(epilog="Example: `samdan schema > samdan.schema.json`")
-def schema() -> None:
-    """Prints the recipe's JSON schema, for editors."""
-    from samdan.recipe import schema as recipe_schema
-
-    print(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
 
 
 def _carried_out(
@@ -354,22 +324,11 @@ def _summary(folder: Path) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def _quiet_libraries() -> None:
-    """No progress bars or advice of the libraries inside our own output."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
-    hub_logging.set_verbosity_error()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 @contextmanager
 def _terminal() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]:
     """Progress and messages on standard error: a bar on a terminal, plain lines elsewhere."""
-    _quiet_libraries()
-    from samdan.run.sinks import Terminal
+    quiet_libraries()
+    from samdan.run.terminal import Terminal
 
     with Terminal() as terminal:
         yield terminal.say, terminal.progress

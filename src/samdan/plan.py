@@ -21,6 +21,8 @@ from samdan.tasks import locations as task_locations
 
 # Bumped when the same inputs lead to other results: old results are then made again.
 VERSION = 2
+# Bumped when evaluation gives other metrics of the same model.
+MEASURED = 2
 # Fields of a stage that change how it is watched, not what it computes.
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",
@@ -32,7 +34,7 @@ _CLEANING = ("kind", "max_bad_rows")
 _NONE: Mapping[str, Sequence[Mapping[str, Any]]] = {}
 MORPHEMES = "morphemes"  # names the fingerprint of what analyses Korean
 # Of a source, what is looked at behind cleaning, or is no property of its content.
-_LATER = {"weight", "epochs", "role", "path", "select"}
+_LATER = {"weight", "epochs", "role", "path", "select", "fim"}
 # Of ``dedup``, what the signatures are made by; the rest is decided when they are compared.
 _SIGNATURES = ("near", "ngram", "bands", "rows", "paragraphs", "min_paragraph")
 
@@ -79,10 +81,13 @@ def steps(
         late = [tokenizer] if tokenizer.reads else []
         fields = _base_fields(recipe, fingerprints)
         planned = [*early, Step("base/load", "load", "base", (), fields), *cleaned, *late]
+        planned += growing_steps(recipe, fingerprints)
     for stage in chosen:
         planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
-    planned.append(_evaluate_step(recipe, "base", parent_step(recipe, None), heldout, fingerprints))
+    planned.append(_evaluate_step(recipe, "base", base_step(recipe), heldout, fingerprints))
+    if recipe.grow is not None:
+        planned.append(_healing_step(planned[-1], heldout))
     previous: str | None = None
     for stage in chosen:
         planned += _training_steps(recipe, stage, previous, heldout, fingerprints)
@@ -97,11 +102,56 @@ def _responded(step: Step, responses: Mapping[str, Sequence[Mapping[str, Any]]])
     return replace(step, fields={**step.fields, "responses": list(responses[step.stage])})
 
 
+def base_step(recipe: Recipe) -> str:
+    """The step whose output is the base that every stage is compared with: as it came."""
+    return "base/train" if isinstance(recipe.base, ScratchBase) else "base/load"
+
+
 def parent_step(recipe: Recipe, stage: str | None) -> str:
-    """The step whose output is the model of a stage, or of the base."""
+    """The step whose output is what a stage starts from: an earlier stage, or the (grown) base."""
     if stage is not None:
         return f"{stage}/train"
-    return "base/train" if isinstance(recipe.base, ScratchBase) else "base/load"
+    return "base/grow" if recipe.grow else base_step(recipe)
+
+
+def tokenizer_step(recipe: Recipe) -> str:
+    """The step whose output is the tokenizer of all stages."""
+    return "base/vocab" if recipe.grow and recipe.grow.vocab else "base/tokenizer"
+
+
+# What the vocabulary is learned by; the rest says how its rows begin.
+_LEARNING = frozenset({"merges", "min_count", "sources", "scripts", "morphemes"})
+
+
+def growing_steps(recipe: Recipe, fingerprints: Mapping[str, str]) -> list[Step]:
+    """New tokens, which need no model, and the grown model."""
+    grow = recipe.grow
+    if grow is None:
+        return []
+    planned: list[Step] = []
+    reads: tuple[str, ...] = ("base/load", tokenizer_step(recipe))
+    if grow.vocab is not None:
+        places = vocabulary_sources(recipe)
+        copies = dict.fromkeys(f"{stage.name}/copies" for stage, _ in places)
+        texts = (*(clean_step(*place) for place in places), *copies)
+        fields = grow.vocab.model_dump(mode="json", include=set(_LEARNING))
+        fields["heldout"] = {stage.name: stage.heldout.share for stage, _ in places}
+        if grow.vocab.morphemes:
+            fields[MORPHEMES] = fingerprints.get(MORPHEMES)
+        planned.append(Step("base/vocab", "vocab", "base", ("base/tokenizer", *texts), fields))
+        if "similar" in (grow.vocab.input, grow.vocab.output):
+            reads += texts
+    grown = grow.model_dump(mode="json")
+    if grow.vocab is not None:
+        grown["vocab"] = grow.vocab.model_dump(mode="json", exclude=set(_LEARNING))
+    return [*planned, Step("base/grow", "grow", "base", reads, grown)]
+
+
+def vocabulary_sources(recipe: Recipe) -> list[tuple[AnyStage, Source]]:
+    """The text that new tokens are learned on."""
+    wanted = recipe.grow.vocab.sources if recipe.grow and recipe.grow.vocab else ()
+    found = tokenizer_sources(recipe)
+    return [place for place in found if not wanted or place[1].label in wanted]
 
 
 def parent_stage(recipe: Recipe, stage: str) -> str | None:
@@ -164,6 +214,8 @@ def _tokenizer_step(recipe: Recipe, fingerprints: Mapping[str, str]) -> Step:
         reads = tuple(clean_step(*place) for place in tokenizer_sources(recipe))
     elif spec is not None and spec.path is not None:
         fields["files"] = fingerprints.get(spec.path)
+    if added := recipe.added_tokens():
+        fields["added tokens"] = list(added)
     return Step("base/tokenizer", "tokenizer", "base", reads, fields)
 
 
@@ -196,6 +248,8 @@ def _clean_steps(stage: AnyStage, fingerprints: Mapping[str, str]) -> list[Step]
         cleaned.append(Step(name, "clean", stage.name, (), fields, source.label))
     reads = tuple(step.name for step in cleaned)
     copies = {"dedup": dumped["dedup"]}
+    if dumped.get("max_template_share") is not None:
+        copies["max_template_share"] = dumped["max_template_share"]
     return [*cleaned, Step(f"{stage.name}/copies", "copies", stage.name, reads, copies)]
 
 
@@ -234,7 +288,7 @@ def _prepare_step(
     dumped = stage.model_dump(mode="json")
     fields: dict[str, Any] = {key: dumped[key] for key in _PREPARING}
     reads: tuple[str, ...] = (
-        "base/tokenizer", clean_step(stage, source), f"{stage.name}/copies",
+        tokenizer_step(recipe), clean_step(stage, source), f"{stage.name}/copies",
     )  # fmt: skip
     if recipe.decontaminate is not None:
         reads = (*reads, "base/protect")
@@ -243,13 +297,18 @@ def _prepare_step(
         fields["select"] = source.select.model_dump(mode="json")
         fields["files of select"] = [fingerprints.get(path) for path in read_paths(source.select)]
         fields[MORPHEMES] = fingerprints.get(MORPHEMES)
+    if source.fim is not None:
+        fields["fim"] = source.fim.model_dump(mode="json")
     name = f"{stage.name}/prepare/{source.label}"
     return Step(name, "prepare", stage.name, reads, fields, source.label)
 
 
 def numbers(stage: AnyStage) -> dict[str, Any]:
     """The fields that change what training computes."""
-    return {k: v for k, v in stage.model_dump(mode="json").items() if k not in _WATCHING}
+    dumped = stage.model_dump(mode="json")
+    found = {k: v for k, v in dumped.items() if k not in _WATCHING}
+    averaged = stage.average is not None and stage.average.kind == "last"
+    return found | ({"save_steps": stage.save_steps} if averaged else {})
 
 
 def _scratch_step(recipe: Recipe, base: AnyStage) -> Step:
@@ -266,7 +325,7 @@ def _training_steps(
     fingerprints: Mapping[str, str],
 ) -> list[Step]:
     parent = parent_step(recipe, previous)
-    reads: tuple[str, ...] = ("base/tokenizer", parent, f"{stage.name}/mix")
+    reads: tuple[str, ...] = (tokenizer_step(recipe), parent, f"{stage.name}/mix")
     planned = []
     if isinstance(stage, DpoStage):
         name = f"{stage.name}/reference"
@@ -292,11 +351,18 @@ def _evaluate_step(
 ) -> Step:
     tasks = [task.model_dump(mode="json") for task in recipe.evaluate]
     fields = {
+        "metrics": MEASURED,
         "evaluate": tasks,
         "samples": list(recipe.samples),
         "files": [_read_by(task, fingerprints) for task in recipe.evaluate],
     }
     return Step(f"{stage}/evaluate", "evaluate", stage, (model, *heldout), fields)
+
+
+def _healing_step(base: Step, heldout: Sequence[str]) -> Step:
+    """The grown model before it trains, beside the base as it came."""
+    reads = ("base/grow", base.name, *heldout)
+    return Step("base/healing", "healing", "base", reads, base.fields)
 
 
 def _read_by(task: Task, fingerprints: Mapping[str, str]) -> str | list[str | None] | None:

@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
+from samdan import aliases
+from samdan.adapters import Lora
+from samdan.contexts import OnDocuments
 from samdan.filters import KINDS
+from samdan.growing import Grow
 from samdan.records import RecipeError
 from samdan.removing import Decontaminate
 from samdan.responses import Response
@@ -26,8 +30,9 @@ from samdan.spec import (
     require_no_secrets,
     set_value,
 )
-from samdan.stages import AnyStage, CptStage, DpoStage, Lora, SftStage, Stage, gates_of
-from samdan.tasks import Probes, Task
+from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
+from samdan.tasks import Task
+from samdan.trackers import ReportTo, Tracker
 
 __all__ = [
     "Anneal", "AnyStage", "Architecture", "CptStage", "DpoStage", "ExistingBase", "HeldOut", "Lora",
@@ -42,11 +47,13 @@ RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
-TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | frozenset([
+TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | kinds_of(Tracker)
+TAGS |= frozenset([
     "cpt", "sft", "dpo", "existing", "scratch", "bpb", "instructions", "qa", "overlap", "open",
-    "refusal", "probes", "harness",
+    "refusal", "probes", "infill", "needle", "harness",
     "multiple_choice", "cloze", "exact", "pattern", "int", "float", "ets", "eta", "ets_com", "dsir",
-    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model",
+    "recency", "quality", "random", "tfidf", "hidden_states", "sentence_model", "ema", "last",
+    "solar", "solar_pro", "llama_pro", "passthrough",
 ])  # fmt: skip
 
 
@@ -99,6 +106,18 @@ class ExistingBase(Spec):
     tokenizer: TokenizerSpec | None = None
     allow_instruct: bool = False
     """Accept an instruction-tuned model as the base of continued pre-training."""
+    grow: Grow | None = None
+    """What is added to the model before the first stage; the base is measured without it."""
+
+    @model_validator(mode="after")
+    def _own_tokenizer(self) -> ExistingBase:
+        retrained = self.tokenizer is not None and self.tokenizer.vocab_size is not None
+        if self.grow and self.grow.vocab and retrained:
+            raise ValueError(
+                "grow.vocab adds to the model's tokenizer and tokenizer.vocab_size replaces it; "
+                "leave one of them out"
+            )
+        return self
 
 
 class ScratchTraining(CptStage):
@@ -117,6 +136,8 @@ class ScratchTraining(CptStage):
     def _checks(self) -> ScratchTraining:
         if self.data:
             raise ValueError("'data' of a base from scratch stands in base.data, not in base.train")
+        if self.rope is not None:
+            raise ValueError("a base from scratch has its positions from base.scratch.rope_theta")
         return self
 
 
@@ -149,6 +170,23 @@ Base = Annotated[
 ]
 
 
+def _only_new(stage: Any, base: Any) -> Any:
+    """Of a base with identity blocks, a CPT stage trains these alone where it says nothing else.
+
+    Wu et al. 2401.02415: the old blocks keep what they know. New tokens train with them.
+    """
+    grow = base.get("grow") if isinstance(base, Mapping) else None
+    depth = grow.get("depth") if isinstance(grow, Mapping) else None
+    kind = depth.get("kind") if isinstance(depth, Mapping) else None
+    if kind != "llama_pro" or not isinstance(stage, Mapping) or stage.get("kind") != "cpt":
+        return stage
+    if stage.keys() & {"unfreeze", "freeze", "train_only", "lora"}:
+        return stage
+    assert isinstance(grow, Mapping)
+    new = ["new_layers", "new_both"] if grow.get("vocab") else ["new_layers"]
+    return {**stage, "unfreeze": [{"train": new}]}
+
+
 class Recipe(Spec):
     """The whole file."""
 
@@ -164,6 +202,8 @@ class Recipe(Spec):
     """Prompts whose greedy answers stand side by side in the report."""
     notes: tuple[str, ...] = ()
     """Remarks that the report repeats."""
+    report_to: ReportTo = ()
+    """Trackers that get the run's numbers too: tensorboard, wandb, mlflow, trackio."""
 
     @model_validator(mode="before")
     @classmethod
@@ -177,7 +217,7 @@ class Recipe(Spec):
             else stage
             for stage in value["stages"]
         ]
-        return {**value, "stages": stages}
+        return {**value, "stages": [_only_new(stage, value.get("base")) for stage in stages]}
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:
@@ -214,6 +254,7 @@ class Recipe(Spec):
                 raise ValueError(f"two measurements are called '{name}'; rename the task")
         self._measured([*places, *tasks])
         self._probed()
+        self._counted()
         return self
 
     def _measured(self, known: Sequence[str]) -> None:
@@ -230,10 +271,21 @@ class Recipe(Spec):
     def _probed(self) -> None:
         documents = {s.label for stage, s in self.sources() if stage.kind == "cpt"}
         for task in self.evaluate:
-            if isinstance(task, Probes) and task.source and task.source not in documents:
+            if isinstance(task, OnDocuments) and task.source and task.source not in documents:
                 raise ValueError(
                     f"task '{task.name}': no CPT stage has a source '{task.source}'; there are: "
                     f"{', '.join(sorted(documents)) or 'none'}"
+                )
+
+    def _counted(self) -> None:
+        if self.grow is None or self.grow.vocab is None:
+            return
+        documents = {s.label for stage, s in self.sources() if stage.kind == "cpt"}
+        for label in self.grow.vocab.sources or documents or ("",):
+            if label not in documents:
+                raise ValueError(
+                    f"base.grow.vocab.sources: no CPT stage has a source '{label}'; there are: "
+                    f"{', '.join(sorted(documents)) or 'none, and new tokens are learned on them'}"
                 )
 
     def _ignored(self, sources: Mapping[str, Any]) -> None:
@@ -250,10 +302,20 @@ class Recipe(Spec):
         own = (self.base.stage(),) if isinstance(self.base, ScratchBase) else ()
         return (*own, *self.stages)
 
+    def added_tokens(self) -> tuple[str, ...]:
+        """Tokens that the tokenizer is given where it lacks them: those of fill-in-the-middle."""
+        asked = [s.fim for _, s in self.sources() if s.fim is not None and s.fim.add_missing]
+        return tuple(dict.fromkeys(name for fim in asked for name in fim.names))
+
     def sources(self) -> Iterator[tuple[AnyStage, Source]]:
         for stage in self.all_stages():
             for source in stage.data:
                 yield stage, source
+
+    @property
+    def grow(self) -> Grow | None:
+        """What is added to the base, if anything is."""
+        return self.base.grow if isinstance(self.base, ExistingBase) else None
 
     def stage(self, name: str) -> AnyStage:
         for stage in self.all_stages():
@@ -264,11 +326,20 @@ class Recipe(Spec):
         )
 
 
-def parse(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """YAML text to a recipe. ``name`` stands in error messages. Raises RecipeError."""
+def parse(
+    text: str,
+    name: str,
+    overrides: Sequence[str] = (),
+    hint: aliases.Hint = lambda text: None,
+) -> Recipe:
+    """YAML text to a recipe. ``name`` stands in error messages. Raises RecipeError.
+
+    ``hint`` is told of every field that stands there under another tool's name.
+    """
     tree = parse_yaml(text, name)
+    aliases.rename(tree, name, hint)
     for assignment in overrides:
-        set_value(tree, assignment)
+        set_value(tree, aliases.assignment(assignment, hint))
     given = plain(tree)
     require_no_secrets(given, name)
     try:

@@ -17,7 +17,7 @@ from samdan.records import Verdict
 from samdan.spec import Positive, Share, Spec
 
 Fields = Mapping[str, Any]
-_RATES = ("learning_rate", "embedding_lr", "lm_head_lr")
+_RATES = ("learning_rate", "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr")
 _NORMALISED = ("ipo", "sigmoid_norm")  # losses in which beta is of another scale
 
 Factor = Annotated[float, Field(strict=True, gt=1)]
@@ -35,7 +35,7 @@ class LowerRate(Spec):
     back_to: Literal["start", "checkpoint"] = "start"
 
     def __call__(self, stage: Fields, verdict: Verdict) -> dict[str, Any]:
-        changed: dict[str, Any] = {n: stage[n] * self.factor for n in _RATES if stage[n]}
+        changed: dict[str, Any] = {n: stage[n] * self.factor for n in _RATES if stage.get(n)}
         if stage["lr_groups"]:
             groups: Mapping[str, float] = stage["lr_groups"]
             changed["lr_groups"] = {name: rate * self.factor for name, rate in groups.items()}
@@ -100,6 +100,25 @@ class MoreDropout(Spec):
     def __call__(self, stage: Fields, verdict: Verdict) -> dict[str, Any] | None:
         wanted = min(self.at_most, stage["dropout"] + self.add)
         return {"dropout": wanted} if wanted > stage["dropout"] else None
+
+
+class CapTemplates(Spec):
+    """No template of answers makes up more than ``at_most`` of an SFT stage's conversations.
+
+    A template is how an answer opens or closes, in which form (``samdan.answers.template``). Has no
+    room where none is that common, or where there are too few kinds of answers to reach it.
+    """
+
+    kind: Literal["cap_templates"] = "cap_templates"
+    at_most: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.3
+
+    def __call__(self, stage: Fields, verdict: Verdict) -> dict[str, Any] | None:
+        if stage["kind"] != "sft" or (stage["max_template_share"] or 1.0) <= self.at_most:
+            return None
+        counted: Fields = stage.get("templates") or {"largest": 1.0, "least": 0.0}
+        if not counted["least"] <= self.at_most < counted["largest"]:
+            return None
+        return {"max_template_share": self.at_most}
 
 
 class Rebalance(Spec):
@@ -182,8 +201,8 @@ class DiversifyPairs(Spec):
 
 
 Response = Annotated[
-    LowerRate | FewerEpochs | MoreReplay | MoreDropout | Rebalance | RaiseBeta | AddNll
-    | NormaliseLength | DiversifyPairs,
+    LowerRate | FewerEpochs | MoreReplay | MoreDropout | CapTemplates | Rebalance | RaiseBeta
+    | AddNll | NormaliseLength | DiversifyPairs,
     Field(discriminator="kind"),
 ]  # fmt: skip
 Responses = tuple[Response, ...]
@@ -217,11 +236,12 @@ DEFAULTS: Mapping[tuple[str, str], Responses] = {
     ("unstable", "cpt"): (LowerRate(back_to="checkpoint"),),
     ("unstable", "sft"): (LowerRate(back_to="checkpoint"),),
     ("unstable", "dpo"): (LowerRate(back_to="checkpoint"),),
-    ("drifted", "sft"): (MoreDropout(), FewerEpochs()),
+    ("drifted", "sft"): (CapTemplates(), MoreDropout(), FewerEpochs()),
     ("unbalanced", "sft"): (Rebalance(),),
     ("refusing", "dpo"): (DiversifyPairs(), RaiseBeta()),
     ("displaced", "dpo"): (AddNll(), RaiseBeta()),
     ("displacing", "dpo"): (AddNll(), RaiseBeta()),
+    ("diverging", "dpo"): (RaiseBeta(), LowerRate()),
     ("drifted", "dpo"): (NormaliseLength(), RaiseBeta()),
 }
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from samdan.cleaning import Cleaning
 from samdan.filters import Filters
+from samdan.infilling import Fim
 from samdan.personal import PersonalData
 from samdan.selecting import Select
 from samdan.spec import Count, Positive, Share, Spec
@@ -53,6 +54,8 @@ class Source(Spec):
     """Document filters of a CPT source, applied in order; presets are expanded."""
     select: Select | None = None
     """Keep only the documents that are worth a budget of tokens."""
+    fim: Fim | None = None
+    """Read a share of the documents of a CPT source with the middle last."""
     max_records: Count | None = None
     """Read only so many records, taken from the start."""
     drop_refusals: bool = False

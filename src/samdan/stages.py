@@ -11,10 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from samdan.adapters import Lora
+from samdan.averaging import Average
 from samdan.removing import Dedup
+from samdan.rope import Rope
 from samdan.rules import (
     Displaced,
     Displacing,
+    Diverging,
     Forgetting,
     Gate,
     Improved,
@@ -29,17 +33,7 @@ from samdan.rules import (
 )
 from samdan.sources import Anneal, HeldOut, Name, Source
 from samdan.spec import Count, NonNegative, Positive, Share, Spec, Whole
-
-
-class Lora(Spec):
-    """Low-rank adapters (peft), merged into the weights when the stage is exported."""
-
-    r: Count = 16
-    alpha: Positive = 32
-    dropout: Share = 0.0
-    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    quantize: Literal["none", "4bit", "8bit"] = "none"
-    """QLoRA: frozen weights in 4 or 8 bits (needs a GPU and the ``quant`` extra)."""
+from samdan.unfreezing import Unfreeze
 
 
 class Stage(Spec):
@@ -61,6 +55,17 @@ class Stage(Spec):
     """Rate of the output head; CPT's default is a tenth of ``learning_rate``."""
     lr_groups: dict[str, NonNegative] = Field(default_factory=dict)
     """Regular expression on parameter names to rate; one that matches nothing is an error."""
+    new_rows_lr: NonNegative | None = None
+    """Rate of the rows that growing has added to embeddings and head; ``learning_rate`` where
+    embeddings and head have no rate of their own."""
+    new_layers_lr: NonNegative | None = None
+    """Rate of the layers that growing has added."""
+    freeze: tuple[str, ...] = ()
+    """Regular expressions on parameter names: these do not learn. One of no effect is an error."""
+    train_only: tuple[str, ...] = ()
+    """Regular expressions on parameter names: nothing else learns."""
+    average: Average | None = None
+    """Export an average of the weights (``ema``, or of the ``last`` checkpoints)."""
     per_device_train_batch_size: Count
     gradient_accumulation_steps: Count
     """Effective batch = per-device batch x accumulation x processes, whatever fits at once."""
@@ -156,13 +161,16 @@ class Stage(Spec):
                 "compile: 'always' does not go with dropout, whose places differ from layer to "
                 "layer; set compile to 'auto', or dropout and lora.dropout to 0"
             )
-        for pattern in self.lr_groups:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"lr_groups: '{pattern}' is not a regular expression: {error}"
-                ) from None
+        if self.average is not None and self.keep_best is not None:
+            raise ValueError("'keep_best' exports one epoch and 'average' a mean; choose one")
+        for key in ("lr_groups", "freeze", "train_only"):
+            for pattern in getattr(self, key):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(
+                        f"{key}: '{pattern}' is not a regular expression: {error}"
+                    ) from None
         return self
 
     @property
@@ -209,6 +217,32 @@ class CptStage(Stage):
     adapts_to: Literal["language", "domain", "synthetic"] = "language"
     """Decides ``replay_share`` when it is absent: 25% for a new language, 5% for a domain in a
     language that the base knows, 10% for a small synthetic set."""
+    rope: Rope | None = None
+    """Positions for texts longer than the base was trained on; goes with a larger ``max_length``
+    and stays in the exported model."""
+    unfreeze: Unfreeze | None = None
+    """Phases that let more and more of a grown model learn: ``eeve``, or a list of parts."""
+
+    @model_validator(mode="after")
+    def _reaches(self) -> CptStage:
+        reach = self.rope.reach if self.rope else None
+        if reach is not None and self.max_length > reach:
+            raise ValueError(
+                f"rope: factor x original_max_position_embeddings is {reach}, less than max_length "
+                f"{self.max_length}; raise the factor or shorten max_length"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _unfreezes_weights(self) -> CptStage:
+        if self.unfreeze is not None and self.lora is not None:
+            raise ValueError("'unfreeze' trains the weights, 'lora' adapters: choose one")
+        if self.unfreeze is not None and self.optim == "adamw_8bit":
+            raise ValueError(
+                "unfreeze: rows that do not learn share 8-bit blocks with rows that do; use optim "
+                "'adamw' or 'adamw_offload'"
+            )
+        return self
 
     @property
     def replay(self) -> float:
@@ -222,10 +256,11 @@ def _no_document_filters(stage: Stage) -> None:
     if stage.dedup is not None and stage.dedup.paragraphs:
         raise ValueError("dedup.paragraphs: only the documents of a cpt stage have paragraphs")
     for source in stage.data:
-        for key, value in (("filters", source.filters), ("select", source.select)):
+        of_documents = {"filters": source.filters, "select": source.select, "fim": source.fim}
+        for key, value in of_documents.items():
             if value:
                 raise ValueError(
-                    f"source '{source.label}': '{key}' judges documents and would have no effect "
+                    f"source '{source.label}': '{key}' is about documents and would have no effect "
                     f"in a stage of this kind; only a cpt stage has documents"
                 )
 
@@ -246,6 +281,9 @@ class SftStage(Stage):
     save_steps: Count = 2000
     eval_steps: Count = 500
     dedup: Dedup | None = Dedup(near=False)
+    max_template_share: Annotated[float, Field(strict=True, gt=0, le=1)] | None = None
+    """Conversations whose answers open or close alike, in the same form, make up no larger share;
+    the rest are left out. Nothing is where there are too few kinds of answers for it."""
 
     @model_validator(mode="after")
     def _has_no_documents(self) -> SftStage:
@@ -269,7 +307,7 @@ class DpoStage(Stage):
     save_steps: Count = 1000
     eval_steps: Count = 250
     rules: tuple[Monitor, ...] = (
-        NonFinite(), LossSpike(), Unstable(), Displacing(), Slow(),
+        NonFinite(), LossSpike(), Unstable(), Displacing(), Diverging(), Slow(),
     )  # fmt: skip
     dedup: Dedup | None = Dedup(near=False)
     beta: Positive = 0.1

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from samdan.contexts import Infill, Needle, OnDocuments
 from samdan.spec import Count, NonNegative, Share, Spec, Whole
 
 BUILT_IN = "built-in:"  # begins the location of a set that comes with the program
@@ -171,30 +172,12 @@ class Refusal(OnSet):
     set_name = "refusal"
 
 
-class Probes(Spec):
-    """Closed-book questions out of documents: which date, number or name stood here?
-
-    Of the held-out documents of a source, or of a file of ``{"text"}``.
-    """
+class Probes(OnDocuments):
+    """Closed-book questions out of documents: which date, number or name stood here?"""
 
     kind: Literal["probes"] = "probes"
-    name: str
-    source: str | None = None
-    """A source of a CPT stage."""
-    path: str | None = None
     per_document: Count = 2
     max_items: Count = 300
-    seed: Whole = 0
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Probes:
-        if (self.source is None) == (self.path is None):
-            raise ValueError("give either 'source' (its held-out documents) or 'path'")
-        return self
-
-    @property
-    def location(self) -> str:
-        return self.path or ""
 
 
 class LocalData(Spec):
@@ -251,6 +234,8 @@ Task = Annotated[
     | Open
     | Refusal
     | Probes
+    | Infill
+    | Needle
     | Harness,
     Field(discriminator="kind"),
 ]

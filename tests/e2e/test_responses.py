@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import pytest
 
 from e2e.helpers import events, killed_when_said, rows_of, samdan, stopped_before, weights
 from samdan.evals.score import Scored
-from samdan.records import GateFailed, Metrics, TrainError, Verdict
+from samdan.records import EnvironmentFailure, GateFailed, Metrics, TrainError, Verdict
 from samdan.rules import LossSpike
 from samdan.run import watching
 from samdan.run.executor import Options, execute
 from samdan.run.ledger import Ledger
 from samdan.run.loading import load_recipe
+from samdan.run.watching import Training
+from samdan.train import room
 
 # Nothing reaches this: every attempt fails.
 HOPELESS = "{kind: at_most, metric: docs/bpb, value: 0.01, respond: [%s]}"
@@ -70,10 +73,12 @@ def test_attempts_that_all_fail_are_bounded_shown_and_the_best_is_kept(
     assert stage["attempts"] == 4  # three, and the place of the one that was brought back
     shown = [attempt for attempt in stage["history"] if attempt["changes"]]
     assert [a["changes"] for a in shown] == ["replay_share 0.5", "learning_rate 0.0005"]
-    # All attempts failed one gate, so the first is kept.
+    # All attempts failed one gate, so the one nearest to its limit is kept.
     (chosen,) = events(run, "attempt_chosen")
-    assert chosen["attempt"] == 1
-    assert "attempt 2: 1 gates failed" in chosen["why"]
+    found = re.findall(r"attempt (\d): 1 gates failed, by ([\d.e+]+) limits", chosen["why"])
+    beyond = {int(number): float(limits) for number, limits in found}
+    assert set(beyond) == {1, 2, 3}
+    assert beyond[chosen["attempt"]] == min(beyond.values())
     assert stage["settings"]["learning_rate"] == 0.001
     assert (run / "cpt" / "model" / "config.json").is_file()
     before = len(events(run))
@@ -83,6 +88,24 @@ def test_attempts_that_all_fail_are_bounded_shown_and_the_best_is_kept(
     assert "responded" not in new
     begun = [e["step"] for e in events(run)[before:] if e["event"] == "step_begin"]
     assert "cpt/train" not in begun
+
+
+def test_of_attempts_that_all_fail_a_later_one_is_kept_where_it_is_nearer(
+    world: tuple[Path, Path],
+) -> None:
+    """A hundredth of the rate is asked for: the second attempt comes nearer and not near enough."""
+    path, run = world
+    with_gates(path, "{kind: at_least, metric: docs/bpb, value: 1000.0, "
+               "respond: [{kind: lower_rate, factor: 0.01}]}")  # fmt: skip
+    with pytest.raises(GateFailed):
+        execute(load_recipe(path), run, say=lambda text: None)
+    (chosen,) = events(run, "attempt_chosen")
+    assert chosen["attempt"] == 2
+    stage = stage_of(run)
+    assert stage["settings"]["learning_rate"] == pytest.approx(1e-5)
+    first = stage["history"][0]["metrics"]["docs/bpb"]["after"]
+    assert stage["metrics"]["docs/bpb"]["after"] > first
+    assert stage["kept"]["attempt"] == 2
 
 
 def test_a_response_that_helps_ends_the_matter(world: tuple[Path, Path]) -> None:
@@ -207,6 +230,97 @@ def test_after_a_spike_training_goes_on_from_the_checkpoint_before_it(
     assert [r["step"] for r in earlier] == list(range(1, 10))
     assert rows[3]["lr"] == earlier[3]["lr"]  # the same past
     assert rows[8]["lr"] == pytest.approx(earlier[8]["lr"] / 2)
+
+
+def test_rules_see_only_what_all_processes_measured(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row but the start has gone through the mean over processes, held-out text with it."""
+    path, run = world
+    seen: list[Metrics] = []
+    reduced: list[dict[str, float]] = []
+
+    def mean(values: Mapping[str, float]) -> dict[str, float]:
+        reduced.append({name: value + 1000.0 for name, value in values.items()})
+        return reduced[-1]
+
+    def judge(self: LossSpike, history: Sequence[Metrics]) -> Verdict:
+        seen.append(history[-1])
+        return Verdict("loss_spike", False, 0.0, 6.0, "")
+
+    monkeypatch.setattr(watching.parallel, "mean_over_ranks", mean)
+    monkeypatch.setattr(LossSpike, "__call__", judge)
+    execute(load_recipe(path), run, say=lambda text: None)
+    assert [row.values for row in seen] == reduced
+    assert len(seen) == 10
+    assert any("heldout/docs/bpb" in row.values for row in seen)
+    assert all(row.values["tokens_per_second"] > 1000 for row in seen)
+
+
+def test_what_rules_have_seen_survives_a_crash(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Patience is counted in the history: after a crash it is the one of a run without."""
+    path, run = world
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(run, undisturbed)
+    seen: dict[int, list[Metrics]] = {}
+
+    def judge(self: LossSpike, history: Sequence[Metrics]) -> Verdict:
+        seen[history[-1].step] = list(history)
+        return Verdict("loss_spike", False, 0.0, 6.0, "")
+
+    def crash(where: str, step: int) -> None:
+        if (where, step) == ("updated", 7):
+            raise EnvironmentFailure("the machine is gone")
+
+    monkeypatch.setattr(LossSpike, "__call__", judge)
+    execute(load_recipe(path), undisturbed, say=lambda text: None)
+    expected, seen = seen, {}
+    with pytest.raises(EnvironmentFailure, match="the machine is gone"):
+        execute(load_recipe(path), run, say=lambda text: None, injected=crash)
+    assert max(seen) == 6
+    execute(load_recipe(path), run, say=lambda text: None)
+    assert sorted(seen) == list(range(1, 11))
+    for step in (5, 10):  # the checkpoint is of step 4
+        assert [_without_clock(row) for row in seen[step]] == [
+            _without_clock(row) for row in expected[step]
+        ]
+    assert any("heldout/docs/bpb" in row.values for row in seen[10][:4])
+
+
+def _without_clock(row: Metrics) -> tuple[int, dict[str, float]]:
+    values = {name: value for name, value in row.values.items() if name != "tokens_per_second"}
+    return row.step, {name: round(value, 9) for name, value in values.items()}
+
+
+def test_a_filling_disk_is_said_before_it_is_full(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = world
+    free = iter([10**12, *[0] * 99])  # room when the stage begins, none at step 5
+    usage = shutil.disk_usage(run)
+    monkeypatch.setattr(
+        room.shutil, "disk_usage", lambda path: usage._replace(free=next(free))
+    )
+    monkeypatch.setattr(Training, "save", lambda self: None)
+    said: list[str] = []
+    execute(load_recipe(path), run, say=said.append)
+    assert len([line for line in said if "no room for the next checkpoint" in line]) == 1
+    (event,) = events(run, "disk_filling")
+    assert "GB needed, 0 GB free" in event["text"]
+
+
+def test_a_stage_that_cannot_be_saved_does_not_begin(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = world
+    usage = shutil.disk_usage(run)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(EnvironmentFailure, match="its checkpoints do not fit the disk") as failed:
+        execute(load_recipe(path), run, say=lambda text: None)
+    assert "choose another --out" in str(failed.value)
+    assert not [row for row in rows_of(run / "metrics.jsonl") if row["stage"] == "cpt"]
 
 
 def test_a_spike_that_nothing_answers_stops_the_run(

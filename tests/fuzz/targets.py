@@ -297,8 +297,9 @@ def run_folders() -> Iterator[Case]:
 @contextmanager
 def requests() -> Iterator[Case]:
     """Whatever is sent, the page answers with a documented status or closes, and goes on."""
-    from judged import make_run
     from samdan.judge.guard import Rate
+
+    from judged import make_run
     from samdan.judge.server import Listening, Session
     from samdan.judge.store import Votes
     from samdan.run.judging import judged

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samdan.judge.guard import Rate
 from typer.testing import CliRunner
 
 from judged import make_run
 from samdan.commands.judge import app
 from samdan.judge import guard
-from samdan.judge.guard import Rate
 from samdan.judge.server import Listening, Session
 from samdan.judge.store import Votes
 from samdan.records import SamdanError

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from samdan.cli import app
-from samdan.lm.tokenizer import load_tokenizer
+from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
 from samdan.records import DataError, RecipeError
 from samdan.run.api import load_tasks
 from samdan.run.loading import load_recipe
@@ -56,3 +56,16 @@ def test_an_answer_of_less_than_one_token_is_wrong_usage() -> None:
     found = CliRunner().invoke(app, ["chat", "nowhere", "--max-new-tokens", "-3"])
     assert found.exit_code == 2
     assert "--max-new-tokens" in found.output
+
+
+def test_a_tokenizer_that_splits_particles_is_the_same_beside_its_model(tmp_path: Path) -> None:
+    """transformers would split as Qwen2 does: other ids, and a model that babbles."""
+    texts = ["가람물산의 본사는 부산에 있다.", "노을상사의 대표 제품은 우산이다."] * 40
+    made = train_tokenizer(texts, 400, split_particles=True)
+    folder = tmp_path / "model"
+    made.save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "qwen2", "vocab_size": 400}', "utf-8")
+    text = "노을상사의 본사: 부산입니다."
+    loaded = load_tokenizer(str(folder))
+    assert loaded(text)["input_ids"] == made(text)["input_ids"]
+    assert tokenizer_hash(loaded) == tokenizer_hash(made)

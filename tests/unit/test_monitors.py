@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from samdan.records import Metrics
-from samdan.rules import Displacing, Forgetting, Rebound, SkipSpikes, Slow, Unstable
+from samdan.rules import Displacing, Diverging, Forgetting, Rebound, SkipSpikes, Slow, Unstable
 
 
 def falling(steps: int, seed: int = 0, noise: float = 0.05) -> list[Metrics]:
@@ -149,6 +149,21 @@ def test_displacement_needs_a_loss_of_probability_and_a_margin() -> None:
     assert not Displacing()(pairs(-0.2, 1.0)).fired
     assert not Displacing()(pairs(-0.4, -1.0)).fired
     assert not Displacing()(pairs(-0.4, 1.0, steps=30)).fired
+
+
+def shifts(shift: float, steps: int = 60) -> list[Metrics]:
+    return [Metrics(step, 0, {"loss": 0.3, "logp_shift_per_token": shift})
+            for step in range(1, steps + 1)]  # fmt: skip
+
+
+def test_running_away_from_the_reference_is_a_mean_of_many_steps() -> None:
+    rule = Diverging()
+    assert rule(shifts(rule.limit + 0.1)).fired
+    assert not rule(shifts(rule.limit - 0.1)).fired
+    assert not rule(shifts(2 * rule.limit, steps=rule.window - 1)).fired
+    once = [*shifts(0.2, 59), Metrics(60, 0, {"loss": 0.3, "logp_shift_per_token": 30.0})]
+    assert not rule(once).fired
+    assert not rule(falling(100)).fired  # a stage without a reference
 
 
 def test_a_collapse_of_speed_is_told_and_stops_nothing() -> None:

@@ -182,6 +182,21 @@ def test_rewards_are_logged_as_means_over_pairs(other: Tensor) -> None:
     )
 
 
+def test_the_shift_from_the_reference_counts_both_answers_up_or_down(tmp_path: Path) -> None:
+    own = reference(tmp_path, seed=1)  # the model's own log-probabilities: it has not moved
+    everything = split(PAIRS, [[0, 1, 2], [3, 4, 5, 6, 7]])
+    values, _ = learn(Preference(tiny.dpo(), own), everything)
+    assert values["logp_shift_per_token"] == pytest.approx(0.0, abs=1e-5)
+    moved = own + torch.tensor([[-3.0, 3.0]])  # chosen 3 nats up an answer, rejected 3 down
+    values, _ = learn(Preference(tiny.dpo(), moved), everything)
+    lengths = [(1, 9), (20, 2), (2, 2), (14, 5), (18, 30), (1, 1), (5, 11), (9, 3)]
+    expected = sum(3 / c + 3 / r for c, r in lengths) / 2 / len(lengths)
+    assert values["logp_shift_per_token"] == pytest.approx(expected, rel=1e-4)
+    assert values["chosen_logp_change_per_token"] == pytest.approx(
+        sum(3 / c for c, _ in lengths) / len(lengths), rel=1e-4
+    )
+
+
 def test_a_process_with_empty_micro_batches_only_brings_the_same_sums_as_the_others(
     other: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +205,7 @@ def test_a_process_with_empty_micro_batches_only_brings_the_same_sums_as_the_oth
 
     def add(values: dict[str, float]) -> dict[str, float]:
         brought.append(sorted(values))
-        return {name: value or 1.0 for name, value in values.items()}
+        return {name: value or float(name != "too_large") for name, value in values.items()}
 
     monkeypatch.setattr(loop.parallel, "add_over_ranks", add)
     objective = Preference(tiny.dpo(nll_weight=1.0), other)
@@ -251,6 +266,36 @@ def test_after_running_out_of_memory_the_step_is_the_same_in_smaller_pieces(
     smaller, _, _ = loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
     assert smaller.micro_batch_tokens < 70
     assert tiny.distance(tiny.gradients(MODEL), whole) < 1e-5
+
+
+def test_where_another_process_ran_out_of_memory_all_take_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    _, whole = learn(NextToken(), steps.micro_batches(1))
+    others = iter([1.0, 0.0])
+    monkeypatch.setattr(
+        loop.parallel,
+        "add_over_ranks",
+        lambda mine: mine | ({"too_large": next(others)} if "too_large" in mine else {}),
+    )
+    MODEL.zero_grad()
+    smaller, _, values = loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
+    assert smaller.micro_batch_tokens == 500
+    assert values["loss"] > 0
+    assert tiny.distance(tiny.gradients(MODEL), whole) < 1e-5
+
+
+def test_another_error_is_no_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: NextToken, scorer: Scorer, batch: Batch) -> Any:
+        raise RuntimeError("a shape is wrong")
+
+    monkeypatch.setattr(NextToken, "loss_sums", broken)
+    steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
 
 
 def test_objectives_belong_to_stages(other: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from samdan.preferences.agreement import alpha, kappa, left_won, longer_won, same
 from samdan.preferences.gate import Preferred
 from samdan.preferences.intervals import at_least, at_most, exact
+from samdan.preferences.length import RIDGE, _fit, at_equal_length
 from samdan.preferences.strength import bradley_terry, strengths
 from samdan.preferences.summary import comparison, summarise
 from samdan.preferences.votes import Match, Pair, Verdict, Vote, matches, verdicts
@@ -262,3 +264,52 @@ def test_a_stage_takes_the_gate() -> None:
     gate = {"kind": "preferred", "over": "before", "at_least": 0.5}
     stage = DpoStage(data=(Source(path="a.jsonl"),), gates=(gate,))  # type: ignore[arg-type]
     assert stage.gates == (Preferred(),)
+
+
+# --- at equal length ------------------------------------------------------------------------------
+
+
+def games(*rows: tuple[int, str], a: str = "sft", b: str = "dpo") -> tuple[Any, Any]:
+    """(how much longer the answer of ``b`` is, who won) to pairs and verdicts."""
+    pairs = [Pair(f"질문 {n}", a, b, "가" * 100, "나" * (100 + longer))
+             for n, (longer, _) in enumerate(rows)]  # fmt: skip
+    votes = [won for _, won in rows]
+    judged = {p.id: Verdict(won, 1, True) for p, won in zip(pairs, votes, strict=True)}  # type: ignore[arg-type]
+    return {pair.id: pair for pair in pairs}, judged
+
+
+def test_a_model_that_wins_by_length_alone_wins_half_at_equal_length() -> None:
+    """The longer answer wins 17 of 20, whosever it is; b is the longer one in three of four."""
+    rows = [(80, "b")] * 51 + [(80, "a")] * 9 + [(-80, "a")] * 17 + [(-80, "b")] * 3
+    (found,) = at_equal_length(*games(*rows))
+    assert found.rate == pytest.approx(0.5, abs=0.03)
+    assert sum(won == "b" for _, won in rows) / len(rows) == 0.675
+    assert found.effect > 1
+    assert found.ci95[0] < 0.5 < found.ci95[1]
+
+
+def test_a_model_that_wins_whatever_the_length_still_wins() -> None:
+    rng = random.Random(1)
+    rows = [(rng.randint(-60, 60), "b" if rng.random() < 0.8 else "a") for _ in range(200)]
+    (found,) = at_equal_length(*games(*rows))
+    assert found.rate == pytest.approx(0.8, abs=0.07)
+    assert abs(found.effect) < 0.5
+    assert found.n == 200
+    assert found.ci95[0] > 0.7
+
+
+def test_at_equal_length_the_regression_is_that_of_a_library() -> None:
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    rng = random.Random(2)
+    rows = [(rng.uniform(-1, 1), float(rng.random() < 0.6)) for _ in range(120)]
+    theirs = sklearn.LogisticRegression(C=1 / RIDGE, fit_intercept=False, tol=1e-10)
+    theirs.fit([[1.0, x] for x, _ in rows], [won for _, won in rows])
+    assert _fit(rows) == pytest.approx(tuple(theirs.coef_[0]), abs=1e-5)
+
+
+def test_few_pairs_or_one_length_say_nothing_at_equal_length() -> None:
+    (few,) = at_equal_length(*games((10, "b"), (-10, "a"), (30, "b")))
+    (same,) = at_equal_length(*games(*[(5, "b")] * 20))
+    assert math.isnan(few.rate)
+    assert math.isnan(same.rate)
+    assert at_equal_length(*games((10, "tie"))) == []

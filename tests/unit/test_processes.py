@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch.distributed import HashStore
 
 import tiny
-from samdan.budget import KNOWN_SHAPES, memory_parts
+from samdan.budget import KNOWN_SHAPES, Setting, memory
 from samdan.packing import micro_batches
 from samdan.recipe import Lora
 from samdan.records import EnvironmentFailure
 from samdan.run import choices
-from samdan.train import meeting, pieces, slurm
+from samdan.train import meeting, parallel, pieces, slurm
 from samdan.train.meeting import Meeting
 from samdan.train.sharding import row_limits
 
@@ -218,12 +218,25 @@ def test_every_sample_once_when_the_number_of_processes_changes() -> None:
         assert len({len(hand) for hand in dealt}) == 1
 
 
+def test_what_rules_read_is_the_mean_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {"loss": 2.0, "tokens_per_second": 300.0}  # the sum over three other processes
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(
+        parallel, "add_over_ranks", lambda values: {n: values[n] + others[n] for n in values}
+    )
+    assert parallel.mean_over_ranks({"loss": 2.0, "tokens_per_second": 100.0}) == {
+        "loss": 1.0, "tokens_per_second": 100.0,
+    }  # fmt: skip
+
+
 def test_memory_is_divided_where_it_is_split() -> None:
     shape = KNOWN_SHAPES["Qwen/Qwen2.5-7B"]
-    one, eight = (memory_parts(shape, tiny.cpt(), 4096, n) for n in (1, 8))
+    one, eight = (memory(shape, tiny.cpt(), Setting(4096, processes=n)) for n in (1, 8))
     for name in ("gradients", "optimizer"):
-        assert eight[name] == one[name] / 8
-    assert eight["weights"] == 4 * shape.parameters / 8
-    assert eight["activations"] == one["activations"]
-    assert sum(eight.values()) < 0.4 * sum(one.values())
-    assert memory_parts(shape, tiny.cpt(shard="none"), 4096, 8) == one
+        assert eight.parts[name] == one.parts[name] / 8
+    assert eight.parts["weights"] == 4 * shape.parameters / 8
+    assert eight.parts["activations"] == one.parts["activations"]
+    assert eight.peak < 0.4 * one.peak
+    whole = memory(shape, tiny.cpt(shard="none"), Setting(4096, processes=8))
+    assert whole.parts["weights"] == one.parts["weights"]
+    assert whole.peak == one.peak

@@ -29,7 +29,7 @@ HOSTILE = (
     "\ud800 lone, \u200bzero, \U000e0041tag",
     "javascript:alert(1)",
 )
-VOID = {"meta", "link", "br"}
+VOID = {"meta", "link", "br", "input"}
 
 
 def metric(base: float, before: float, after: float, half: float, higher: bool) -> dict[str, Any]:
@@ -92,6 +92,18 @@ def source(role: str, **counts: Any) -> dict[str, Any]:
     return {"role": role, "records_in": 80, "records_dropped": {"same": 2}, **counts}
 
 
+SHARE = {"count": 9, "n": 12, "share": 0.75, "ci95": [0.428, 0.945]}
+MATCH = {"a": "sft", "b": "dpo", "pairs": 14, "wins_a": 3, "wins_b": 9, "ties": 1, "bad": 1,
+         "share_b": 0.75, "ci95": [0.428, 0.945], "rate_b": 0.714}  # fmt: skip
+PART: dict[str, Any] = {
+    "votes": 20, "pairs": 14, "matches": [MATCH],
+    "at_equal_length": [{"a": "sft", "b": "dpo", "rate_b": 0.61, "ci95": [0.3, 0.9], "n": 12}],
+    "left_won": SHARE, "longer_won": SHARE,
+    "strengths": [{"model": name, "points": points, "ci95": [points - 90, points + 90]}
+                  for name, points in (("base", -200.0), ("sft", 20.0), ("dpo", 180.0))],
+}  # fmt: skip
+
+
 @pytest.fixture
 def report() -> dict[str, Any]:
     handbook = {"in": 1000, "repeated": 1000, "trained": 1900, "masked": 0}
@@ -123,6 +135,7 @@ def report() -> dict[str, Any]:
         seconds=3725,
         tokens={"seen": 1_234_567, "by_source": {"qa": source("target", **qa)}},
         metrics={"qa/exact": metric(0.04, 0.11, 0.71, 0.07, higher=True)},
+        lengths={"qa": {"base": [3, 90, 256], "before": [2, 80, 1256], "after": [4, 12, 31]}},
     )
     return {
         "samdan": 1,
@@ -138,6 +151,16 @@ def report() -> dict[str, Any]:
         "model": {"parameters": 1234567, "layers": 4, "hidden_size": 128, "origin": "scratch"},
         "stages": [cpt, sft, stage("dpo", metrics={}, gate="none", gates=[])],
         "samples": [{"prompt": "연차는?", "answers": {"base": "", "cpt": "3일", "dpo": "사흘"}}],
+        "votes": {
+            "people": PART | {"raters": {"kim": 12, "lee": 8},
+                              "agreement": {"pairs": 8, "alpha": 0.61, "same": {"share": 0.75}}},
+            "judges": {"model:x": PART | {
+                "both_orders": 12, "inconsistent": 3, "turned_around": 2,
+                "with_people": {"pairs": 9, "kappa": 0.4, "same": SHARE},
+            }},
+            "identical": [{"a": "sft", "b": "dpo", "prompts": 3}],
+            "other": 4,
+        },
         "lineage": [
             {
                 "step": "cpt/train",
@@ -257,6 +280,13 @@ def test_both_languages_fill_in_the_same_values(key: str) -> None:
         for text in words.WORDS[key]
     ]
     assert fields[0] == fields[1]
+
+
+def test_lengths_of_answers_are_shown_as_a_distribution(report: dict[str, Any]) -> None:
+    page = re.sub(r"<[^>]+>", "|", render(report))
+    assert "2 \u2013 80 \u2013 1,256" in page
+    assert "4 \u2013 12 \u2013 31" in page
+    assert "90% of them do not exceed" in page
 
 
 def test_a_run_that_has_just_begun_renders() -> None:

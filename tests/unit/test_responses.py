@@ -11,6 +11,7 @@ from samdan.records import Verdict
 from samdan.responses import (
     DEFAULTS,
     AddNll,
+    CapTemplates,
     DiversifyPairs,
     FewerEpochs,
     LowerRate,
@@ -167,3 +168,15 @@ def test_changes_are_shown_in_one_line() -> None:
     assert shown(found) == (
         "learning_rate 5e-06, data.old.weight 0.4, data.old.drop_refusals True"
     )
+
+
+def test_templates_are_capped_where_one_dominates_and_others_are_there() -> None:
+    stage = SftStage(data=(DOCS,))
+    counted = {"largest": 0.8, "least": 0.1}
+    cap = CapTemplates(at_most=0.3)
+    assert cap(fields_of(stage) | {"templates": counted}, FIRED) == {"max_template_share": 0.3}
+    assert cap(fields_of(stage) | {"templates": {**counted, "largest": 0.2}}, FIRED) is None
+    assert cap(fields_of(stage) | {"templates": {**counted, "least": 0.5}}, FIRED) is None
+    assert cap(fields_of(dpo()), FIRED) is None
+    capped = SftStage(data=(DOCS,), max_template_share=0.3)
+    assert cap(fields_of(capped) | {"templates": counted}, FIRED) is None

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from samdan.train import state
+from samdan.train import room, state
 from samdan.train.optim import make_optimizer, state_tensors
 from samdan.train.state import (
     MANIFEST,
@@ -215,6 +215,25 @@ def test_a_full_disk_keeps_the_last_good_one(
         save_checkpoint(tmp_path, *parts, progress(4), 1, full)
     assert names(tmp_path) == ["step-000002"]
     assert latest_checkpoint(tmp_path, IDENTITY) == (tmp_path / "step-000002", [])
+
+
+def test_room_is_asked_for_before_the_first_checkpoint_too(
+    tmp_path: Path, parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = parts
+    folder = tmp_path / "run" / "checkpoints"  # not made yet
+    first = room.needed(folder, model)
+    assert first >= 12 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    save(folder, parts, 2)
+    written = sum(file.stat().st_size for file in (folder / "step-000002").iterdir())
+    assert room.needed(folder, model) == int(1.1 * written)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=written))
+    with pytest.raises(OSError, match="GB needed") as failed:
+        room.require_room(folder, model)
+    assert failed.value.errno == errno.ENOSPC
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=2 * written))
+    room.require_room(folder, model)
 
 
 @pytest.mark.parametrize("where", ["saving", "staged"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samdan.evals.stats import compare, interval, wilson
+from samdan.evals.stats import compare, deciles, interval, wilson
 from samdan.records import EvalResult
 
 
@@ -143,3 +143,8 @@ def test_fewer_than_two_items_have_no_interval(values: list[float]) -> None:
 def test_items_without_weight_give_nothing_not_an_error() -> None:
     assert math.isnan(bits([0.0, 0.0], [0.0, 0.0]).value)
     assert all(map(math.isnan, interval(bits([0.0, 0.0], [0.0, 0.0]))))
+
+
+def test_deciles_are_values_that_were_seen() -> None:
+    assert deciles([float(n) for n in range(1, 101)]) == [10.0, 50.0, 90.0]
+    assert deciles([7.0]) == [7.0, 7.0, 7.0]

@@ -1,133 +1,128 @@
-"""Chat templates are programs of strangers: they end, soon, and within bounds."""
+"""Templates of answers: what they are, and how dominant ones are capped."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import json
+from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
-from jinja2.exceptions import SecurityError
-from transformers.utils.chat_template_utils import render_jinja_template
+from hypothesis import given
+from hypothesis import strategies as st
 
-from samdan.lm import templates
-from samdan.lm.templates import Template, TemplateLimit
+from samdan.answers.template import commonest, shape, templates
+from samdan.data.clean import clean_source
+from samdan.data.copies import find_copies
+from samdan.data.engine import Engine
+from samdan.data.protect import Cleaned, keeps
+from samdan.data.templates import SAME_TEMPLATE, Answers, cap_templates
+from samdan.recipe import SftStage, Source
 
-MESSAGES = [
-    {"role": "system", "content": "짧게."},
-    {"role": "user", "content": " 안녕? "},
-    {"role": "assistant", "content": "네, 안녕하세요.\n둘째 줄"},
-]
-BOMBS = {
-    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "loops that write": "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}"
-    "{% endfor %}",
-    "range": "{% for a in range(10 ** 9) %}{% endfor %}",
-    "times": "{{ 'a' * 10 ** 10 }}",
-    "times of messages": "{{ messages[0].content * 10 ** 10 }}",
-    "a list times": "{{ ([1] * 10 ** 10) | length }}",
-    "number": "{{ 9 ** 9 ** 9 ** 9 ** 9 ** 9 }}",
-    "number by number": "{% set n = namespace(x=99) %}{% for a in range(99) %}"
-    "{% set n.x = n.x * n.x %}{% endfor %}",
-    "doubling by ~": "{% set n = namespace(x='aa') %}{% for a in range(64) %}"
-    "{% set n.x = n.x ~ n.x %}{% endfor %}",
-    "doubling by +": "{% set n = namespace(x='aa') %}{% for a in range(64) %}"
-    "{% set n.x = n.x + n.x %}{% endfor %}",
-    "doubling a list": "{% set n = namespace(x=[1]) %}{% for a in range(64) %}"
-    "{% set n.x = n.x + n.x %}{% endfor %}",
-    "doubling by replace": "{% set n = namespace(x='aa') %}{% for a in range(64) %}"
-    "{% set n.x = n.x.replace('a', 'aa') %}{% endfor %}",
-    "replace filter": "{% set n = namespace(x='aa') %}{% for a in range(64) %}"
-    "{% set n.x = n.x | replace('a', 'aa') %}{% endfor %}",
-    "doubling a block": "{% set x = 'ab' %}"
-    + "".join("{% set x %}{{ x }}{{ x }}{% endset %}" for _ in range(64)),
-    "join": "{% set n = namespace(x='aa') %}{% for a in range(64) %}"
-    "{% set n.x = [n.x, n.x] | join(n.x) %}{% endfor %}",
-    "join method": "{% set n = namespace(x='aa') %}{% for a in range(64) %}"
-    "{% set n.x = n.x.join([n.x, n.x]) %}{% endfor %}",
-    "center": "{{ 'a' | center(10 ** 9) }}",
-    "ljust": "{{ messages[0].role.ljust(1000000000) }}",
-    "percent": "{{ '%1000000000d' % 3 }}",
-    "star": "{{ '%*d' | format(1000000000, 3) }}",
-    "format": "{{ '{:>1000000000}'.format('a') }}",
-    "format by value": "{{ '{:>{}}'.format('a', 1000000000) }}",
-    "indent": "{{ 'a\nb' | indent(10 ** 9) }}",
-    "batch": "{{ [1] | batch(10 ** 8, 'x') | list | length }}",
-    "tojson": "{{ messages | tojson(indent=10 ** 9) }}",
-    "macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
-    "{{ m(60) }}",
-    "recursive loop": "{% for a in range(99) recursive %}{{ loop(range(99)) }}{% endfor %}",
-    "lazy": "{% for a in range(99999) | map('string') %}{% for b in range(99999) | select %}"
-    "{% endfor %}{% endfor %}",
-    "long": "{# " + "x" * 1_000_001 + " #}",
-}
+FRAME = "물론입니다! 아래와 같이 안내해 드립니다."
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_a_template_without_end_ends(bomb: str) -> None:
-    start = time.thread_time()
-    with pytest.raises((TemplateLimit, OverflowError, RecursionError, ArithmeticError)):
-        Template(BOMBS[bomb]).render(MESSAGES, add_generation_prompt=False)
-    assert time.thread_time() - start < 2 * templates.MAX_SECONDS
+def test_answers_in_one_frame_share_its_opening_or_its_closing() -> None:
+    first = templates(f"{FRAME}\n- 본사는 부산에 있습니다.\n- 전화는 02-123-4567입니다.")
+    second = templates(f"{FRAME}\n- 창업자는 김철수입니다.")
+    assert first[0] == second[0] == "text+list: 물론입니다 ..."
+    assert first[1] != second[1]
+    assert templates("본사는 부산입니다. 더 궁금한 점이 있으시면 말씀해 주세요!")[1] == (
+        templates("색은 파랑입니다. 더 궁금한 점이 있으시면 말씀해 주세요.")[1]
+    )
+    assert templates("부산입니다.") != templates("서울입니다.")
+    # The same opening in another form is another template; numbers do not tell frames apart.
+    plain = "요약은 다음과 같습니다."
+    assert templates(f"{plain}\n- 하나")[0] != templates(plain)[0]
+    assert templates("총 3개의 항목이 있습니다.") == templates("총 12개의 항목이 있습니다.")
 
 
-@pytest.mark.parametrize(
-    "escape",
-    [
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.append({}) }}",
-        "{{ raise_exception.__globals__ }}",
-        "{{ namespace.__init__.__globals__['sys'] }}",
-        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-        "{{ '{0.__class__.__init__}'.format(messages) }}",
-        "{{ messages | attr('__class__') }}",
-    ],
+def test_the_shape_counts_runs_once_and_sees_no_lists_in_code() -> None:
+    text = "# 제목\n\n설명\n이어서\n1. 하나\n2. 둘\n```sh\n- 코드\n```\n| a | b |\n> 인용\n끝"
+    assert shape(text) == ("heading", "text", "numbered", "code", "table", "quote", "text")
+    assert shape("  \n") == ()
+    assert templates("") == ("nothing:  ...", "nothing: ... ")
+
+
+def test_the_commonest_template_and_who_has_it() -> None:
+    found, mine = commonest([f"{FRAME} 하나다.", f"{FRAME} 둘이다.", "아니요."])
+    assert found == "text: 물론입니다 ..."
+    assert mine == [True, True, False]
+    assert commonest([]) == ("", [])
+
+
+names = st.lists(
+    st.tuples(st.sampled_from("ABCDE"), st.sampled_from("vwxyz")), min_size=1, max_size=60
 )
-def test_a_template_reaches_nothing(escape: str) -> None:
-    try:
-        found = Template(escape).render(MESSAGES)
-    except (SecurityError, AttributeError, TypeError, ValueError):
+
+
+@given(names, st.sampled_from([0.25, 0.4, 0.6, 0.9]))
+def test_no_template_is_above_the_cap_and_not_one_more_could_stay(
+    pairs: list[tuple[str, str]], share: float
+) -> None:
+    answers = Answers(tuple(pairs), np.arange(len(pairs)))
+    kept = answers.capped(share)
+    if kept is None:
+        assert len(answers.at_most(1)) * share < 1
         return
-    except Exception as error:  # Jinja's own class for what is undefined
-        assert type(error).__name__ == "UndefinedError"  # noqa: PT017
-        return
-    assert found == ""
+    largest = max(Counter(name for n in kept for name in set(pairs[n])).values())
+    assert largest <= share * len(kept)
+    more = answers.at_most(largest + 1)
+    over = max(Counter(name for n in more for name in set(pairs[n])).values())
+    assert more == kept or over > share * len(more) or len(more) <= len(kept)
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for m in messages %}{{ loop.index }}/{{ loop.length }} {{ loop.last }} {{ m.role }}: "
-        "{{ m['content'] | trim }}{{ '\\n' if not loop.last }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ bos_token ~ '>' }}{% endif %}",
-        "{% for m in messages[::-1] if m.role != 'system' %}{{ loop.revindex0 }}{{ loop.previtem }}"
-        "{{ m | tojson }}{% else %}none{% endfor %}",
-        "{% macro show(m) %}[{{ m.content.split('\\n')[-1] }}]{% endmacro %}"
-        "{% for m in messages | rejectattr('role', 'equalto', 'system') %}{{ show(m) }}"
-        "{% endfor %}",
-        "{% set ns = namespace(n=0, seen='') %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
-        "{% set ns.seen = ns.seen + m.role ~ ns.n %}{% if ns.n == 2 %}{% continue %}{% endif %}"
-        "{% endfor %}{{ ns.seen }} {{ 7 % 3 }}"
-        " {{ '%s-%d' % ('a', 3) }} {{ 2 ** 8 }} {{ 'ab' * 2 }}",
-        "{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}"
-        "{{ messages | map(attribute='role') | join(', ') }} {{ messages | length }}"
-        "{% for a in range(messages | length) %}{{ a }}{% endfor %}",
-        "{% generation %}{{ messages[2].content | upper | replace('\\n', ' ') }}{% endgeneration %}"
-        "{{ 'a\\nb' | indent(2) }} {{ {'b': 1, 'a': 2} | dictsort }}{{ dict(a=1) }}",
-    ],
-)
-def test_an_ordinary_template_gives_what_transformers_gives(template: str) -> None:
-    values: dict[str, Any] = {"add_generation_prompt": True, "bos_token": "<s>"}
-    theirs, _ = render_jinja_template([MESSAGES], chat_template=template, **values)
-    assert Template(template).render(MESSAGES, **values) == theirs[0]
+@pytest.fixture
+def framed(tmp_path: Path) -> tuple[SftStage, Path, Path]:
+    """160 conversations in one frame and 80 in forty others, clean and searched for copies."""
+    rows = [(f"질문 {n}번은?", f"{FRAME} 답은 {chr(0xAC00 + 28 * n)}입니다.") for n in range(160)]
+    letters = "가나다라마바사아자차"
+    rows += [(f"물음 {n}?", f"{letters[n % 10]}{n // 10} 말은 {n}") for n in range(80)]
+    lines = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for q, a in rows
+    ]
+    path = tmp_path / "talk.jsonl"
+    path.write_text("".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines), "utf-8")
+    stage = SftStage(data=(Source(path=str(path)),), max_template_share=0.5)
+    clean, copies = tmp_path / "clean", tmp_path / "copies"
+    clean.mkdir()
+    clean_source(stage, stage.data[0], clean, Engine(workers=1))
+    find_copies({"talk": clean}, copies, stage.dedup)
+    return stage, clean, copies
 
 
-def test_a_budget_is_for_one_conversation() -> None:
-    made = Template("{% for m in messages %}{% for a in range(2000) %}{% endfor %}{% endfor %}ok")
-    for _ in range(200):
-        assert made.render(MESSAGES) == "ok"
+def test_a_dominant_template_is_capped_and_every_other_answer_stays(
+    framed: tuple[SftStage, Path, Path],
+) -> None:
+    stage, clean, copies = framed
+    facts = cap_templates({"talk": clean}, copies, stage.max_template_share)
+    assert facts["conversations"] == 240
+    assert facts["largest"] == pytest.approx(2 / 3)
+    assert facts["commonest"][0]["template"] == "text: 물론입니다 ..."
+    assert (facts["reached"], facts["left_out"]) == (True, 80)
+    cleaned = Cleaned(stage, stage.data[0], clean, copies)
+    found = list(cleaned.records())
+    dropped = [record for record, drop in found if drop and drop.reason == SAME_TEMPLATE]
+    assert len(dropped) == 80
+    assert all(FRAME in record.messages[-1].content for record in dropped)  # type: ignore[union-attr]
+    # Held-out records are measured on whether the cap is there or not.
+    stays = [record for record, drop in found if keeps(record, drop, cleaned, seed=1)]
+    held = len(stays) - 160
+    assert 0 < held < 10
+    again = cap_templates({"talk": clean}, copies, stage.max_template_share)
+    assert again == facts
 
 
-def test_what_messages_hold_may_be_long() -> None:
-    long = [{"role": "user", "content": "가" * 3_000_000}, {"role": "assistant", "content": "나"}]
-    made = Template("{% for m in messages %}{{ m.content.strip() + '\\n' }}{% endfor %}")
-    assert len(made.render(long)) == 3_000_003
+def test_without_a_cap_templates_are_only_counted_and_one_out_of_reach_drops_nothing(
+    framed: tuple[SftStage, Path, Path],
+) -> None:
+    stage, clean, copies = framed
+    counted = cap_templates({"talk": clean}, copies, None)
+    assert "left_out" not in counted
+    assert counted["largest"] == pytest.approx(2 / 3)
+    out_of_reach = cap_templates({"talk": clean}, copies, 0.001)
+    assert (out_of_reach["reached"], out_of_reach["left_out"]) == (False, 0)
+    assert out_of_reach["least"] > 0.001
+    cleaned = Cleaned(stage, stage.data[0], clean, copies)
+    assert not [drop for _, drop in cleaned.records() if drop]

@@ -69,11 +69,17 @@ def find_copies(cleaned: Mapping[str, Path], folder: Path, spec: Dedup | None) -
     return found
 
 
+def fates(folder: Path, label: str) -> Fate:
+    """[n]: KEEP, DROP or TRIM of every record of a source, in order."""
+    found: Fate = np.load(folder / f"{label}.npy", allow_pickle=False)
+    return found
+
+
 def without_copies(
     records: Iterator[Record], folder: Path, label: str, spec: Dedup | None
 ) -> Iterator[tuple[Record, Drop | None]]:
     """The source's records in order, without repeated paragraphs; and why one is dropped."""
-    fate = np.load(folder / f"{label}.npy", allow_pickle=False).tolist()
+    fate = fates(folder, label).tolist()
     with (folder / f"{label}.jsonl").open(encoding="utf-8") as told:
         for record, mine in zip(records, fate, strict=True):
             if mine == KEEP or spec is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,13 @@ from samdan.data.protect import (
     Cleaned,
     contaminated_records,
     is_held,
+    keeps,
     load_hits,
     search_task,
     summary,
 )
 from samdan.data.store import Fates, clean_parts, position
+from samdan.data.tokens import Encoder
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
@@ -68,7 +70,8 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
     Raises DataError when the chat template cannot render too many of the records, or nothing is
     left.
     """
-    stage, chat = cleaned.stage, given.chat
+    stage = cleaned.stage
+    encode = Encoder(stage, cleaned.source, given.chat, given.seed)
     unwanted, contamination = _unwanted(cleaned, folder, given)
     chosen, selection = _chosen(cleaned, unwanted, folder, given)
     tokens: Counter[str] = Counter()
@@ -76,14 +79,15 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
     fates = Fates(folder / DROPPED)
     for batch in _batched(_kept(cleaned, unwanted, chosen, given.seed, fates), ENCODE_TOGETHER):
         given.poll()
-        for record, encoded in zip(batch, _encode(batch, chat), strict=True):
+        places = [position(record, given.seed) for record in batch]
+        held_out = [place < stage.heldout.share for place in places]
+        for record, encoded, place in zip(batch, encode(batch, held_out), places, strict=True):
             if isinstance(encoded, Drop):
                 fates.add(encoded, record)
             elif _too_long(record, encoded, stage.max_length):
                 fates.add(Drop("over_max_length", record.origin, f"{len(encoded)} tokens"), record)
                 tokens["over_max_length"] += len(encoded)
             else:
-                place = position(record, given.seed)
                 writer = held if place < stage.heldout.share else train
                 writer.add(encoded, _trained_bytes(record), place)
     before = json.loads((cleaned.clean / "manifest.json").read_text("utf-8"))
@@ -102,6 +106,7 @@ def prepare_source(cleaned: Cleaned, folder: Path, given: Preparation) -> dict[s
         "lengths": length_histogram(train.lengths),
         "contamination": contamination,
         "selection": selection,
+        "infilling": encode.report(),
         "notes": before["notes"],
         "sha256": hashlib.sha256((train.close() + held.close()).encode()).hexdigest(),
     }
@@ -145,7 +150,7 @@ def _chosen(
         return None, {}
 
     def documents() -> Iterator[Document]:
-        for record, drop in _sorted_out(cleaned, unwanted):
+        for record, drop in _sorted_out(cleaned, unwanted, given.seed):
             trained = drop is None and not is_held(record, cleaned, given.seed)
             if trained and isinstance(record, Document):
                 yield record
@@ -158,10 +163,12 @@ def _chosen(
 
 
 def _sorted_out(
-    cleaned: Cleaned, unwanted: Mapping[int, Drop]
+    cleaned: Cleaned, unwanted: Mapping[int, Drop], seed: int
 ) -> Iterator[tuple[Record, Drop | None]]:
-    """All records in order; copies, and what must not be trained on, with the reason."""
+    """All records in order; copies, what is capped or must not be trained on, with the reason."""
     for number, (record, copy) in enumerate(cleaned.records()):
+        if keeps(record, copy, cleaned, seed):
+            copy = None
         drop = unwanted.get(number)
         found = replace(drop, origin=record.origin) if drop is not None and copy is None else copy
         yield record, found
@@ -176,7 +183,7 @@ def _kept(
 ) -> Iterator[Record]:
     """The records that are trained on or held out; the others are written down."""
     reasons = iter(chosen or ())
-    for record, drop in _sorted_out(cleaned, unwanted):
+    for record, drop in _sorted_out(cleaned, unwanted, seed):
         if drop is not None:
             fates.add(drop, record)
             continue
@@ -187,12 +194,6 @@ def _kept(
             fates.add(Drop("not_selected", record.origin, reason), record)
         else:
             yield record
-
-
-def _encode(batch: tuple[Record, ...], chat: ChatFormat) -> Iterable[Encoded | Drop]:
-    if isinstance(batch[0], Document):
-        return chat.documents([record.text for record in batch if isinstance(record, Document)])
-    return [chat.encode(record) for record in batch if not isinstance(record, Document)]
 
 
 def _too_long(record: Record, encoded: Encoded, max_length: int) -> bool:

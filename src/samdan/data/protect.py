@@ -19,6 +19,7 @@ from samdan.data.contamination import Item, ItemIndex, build_index
 from samdan.data.copies import without_copies
 from samdan.data.overlaps import Hit, contaminated, drop_of, find
 from samdan.data.store import KEPT, clean_parts, position, read_part, texts_of
+from samdan.data.templates import SAME_TEMPLATE, without_templates
 from samdan.recipe import Source, Stage
 from samdan.records import Conversation, Document, Drop, Message, Origin, Record
 from samdan.removing import Decontaminate
@@ -41,12 +42,21 @@ class Cleaned:
         """All records in order; copies with the reason why they are dropped."""
         parts = (read_part(part / KEPT) for part in clean_parts(self.clean))
         every = chain.from_iterable(parts)
-        return without_copies(every, self.copies, self.source.label, self.stage.dedup)
+        label = self.source.label
+        once = without_copies(every, self.copies, label, self.stage.dedup)
+        return without_templates(once, self.copies, label)
 
 
 def is_held(record: Record, cleaned: Cleaned, seed: int) -> bool:
     """Whether the record is kept from training, for measuring."""
     return position(record, seed) < cleaned.stage.heldout.share
+
+
+def keeps(record: Record, drop: Drop | None, cleaned: Cleaned, seed: int) -> bool:
+    """Whether the record is trained on or held out; a cap on templates is about training only."""
+    if drop is not None and drop.reason == SAME_TEMPLATE:
+        return is_held(record, cleaned, seed)
+    return drop is None
 
 
 def build_guard(
@@ -109,7 +119,7 @@ def _measured(cleaned: Cleaned, seed: int) -> list[Record]:
     held = (
         record
         for record, drop in cleaned.records()
-        if drop is None and is_held(record, cleaned, seed)
+        if keeps(record, drop, cleaned, seed) and is_held(record, cleaned, seed)
     )
     most = 2 * cleaned.stage.heldout.max_records
     return nsmallest(most, held, key=lambda record: position(record, seed))

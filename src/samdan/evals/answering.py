@@ -11,6 +11,7 @@ from samdan.answers import overlap
 from samdan.answers.checks import parse_checks, passed, passed_loosely
 from samdan.answers.quality import Quality, quality
 from samdan.answers.refusal import refuses
+from samdan.answers.template import commonest
 from samdan.answers.text import asks_for_korean
 from samdan.evals.generate import Sampling, generate
 from samdan.evals.items import Row, asked_of, expected_of, text_of, turns_of
@@ -237,11 +238,17 @@ def _quality(
         share(f"{name}/repetition", [one.repetition for one in found], False),
         share(f"{name}/format", [float(one.format) for one in found]),
         share(f"{name}/refusal", [float(one.refusal) for one in found], None),
+        share(f"{name}/one_template", _framed([said for said, _ in answers]), None),
     ]
     if any(map(asks_for_korean, asked)):  # by the prompts, so that every model has the same metrics
         results.append(_where_known(f"{name}/hangul", found, lambda one: one.hangul))
         results.append(_where_known(f"{name}/one_level", found, lambda one: one.one_level))
     return tuple(results)
+
+
+def _framed(answers: Sequence[str]) -> list[float]:
+    """Which answers have the template that is commonest among them."""
+    return [float(one) for one in commonest(answers)[1]]
 
 
 def _where_known(

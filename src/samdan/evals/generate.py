@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,29 +45,82 @@ def generate(
     max_new_tokens: int,
     poll: Callable[[], None] = lambda: None,
     sampling: Sampling | None = None,
+    stops: Sequence[int] | None = None,
 ) -> list[tuple[str, bool]]:
     """As ``greedy``, or sampled where ``sampling`` is given.
 
     What is drawn for a prompt depends on the seed and on the prompt's number, not on the batch.
+    ``stops``: tokens that end an answer, in place of those of the chat format.
     """
     answers: list[tuple[str, bool]] = [("", False)] * len(prompts)
     # Shortest first; prompts of similar length share a batch, so there is little padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    model.set_attn_implementation("sdpa")
-    model.eval()
-    try:
+    with _plain_attention(model):
         while order:
             poll()
             widest = len(prompts[order[-1]]) + max_new_tokens
             size = max(1, min(128, BATCH_TOKENS // widest))
             chosen, order = order[-size:], order[:-size]
             drawing = [_Drawing(sampling, chosen)] if sampling else []
-            outputs = _generate(model, chat, [prompts[i] for i in chosen], max_new_tokens, drawing)
+            ends = chat.stop_tokens if stops is None else tuple(stops)
+            some = [prompts[i] for i in chosen]
+            outputs = _generate(model, chat, some, max_new_tokens, drawing, ends)
             for number, answer in zip(chosen, outputs, strict=True):
                 answers[number] = answer
+    return answers
+
+
+class Written(NamedTuple):
+    """An answer on its way. ``ended``: by itself, which only the last one tells."""
+
+    text: str
+    tokens: int
+    ended: bool = False
+
+
+def stream(
+    model: Any,
+    chat: ChatFormat,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
+) -> Iterator[Written]:
+    """The answer so far, token by token, and at last what ``generate`` returns.
+
+    Characters that a token began and the next one ends are held back.
+    """
+    device = next(model.parameters()).device
+    drawing = _Drawing(sampling, [0]) if sampling else None
+    ids = torch.tensor([list(prompt)], device=device)
+    tokens: list[int] = []
+    past: Any = None
+    ended = False
+    while len(tokens) < max_new_tokens and not ended:
+        with torch.inference_mode(), _plain_attention(model):
+            out = model(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=1)
+            logits = out.logits[:, -1].float()
+            scores = drawing(ids, logits) if drawing else logits
+            token = int(scores.argmax(-1))
+        ended = token in chat.stop_tokens
+        if not ended:
+            past, ids = out.past_key_values, torch.tensor([[token]], device=device)
+            tokens.append(token)
+            text = str(chat.tokenizer.decode(tokens, skip_special_tokens=True))
+            if not text.endswith("\ufffd"):
+                yield Written(text, len(tokens))
+    whole = str(chat.tokenizer.decode(tokens, skip_special_tokens=True))
+    yield Written(whole, len(tokens), ended)
+
+
+@contextmanager
+def _plain_attention(model: Any) -> Iterator[None]:
+    """The attention that generation needs; samdan's own knows packed rows only."""
+    model.set_attn_implementation("sdpa")
+    model.eval()
+    try:
+        yield
     finally:
         model.set_attn_implementation(ATTENTION)
-    return answers
 
 
 def _generate(
@@ -75,8 +129,8 @@ def _generate(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     processors: Sequence[LogitsProcessor],
+    stops: Sequence[int],
 ) -> list[tuple[str, bool]]:
-    stops = chat.stop_tokens
     pad = stops[0] if stops else 0
     width = max(map(len, prompts))
     device = next(model.parameters()).device

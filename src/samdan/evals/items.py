@@ -10,6 +10,7 @@ from typing import Any
 
 from samdan.answers.checks import parse_checks
 from samdan.answers.prompts import prompts
+from samdan.contexts import Infill, OnDocuments
 from samdan.records import DataError
 from samdan.tasks import (
     BUILT_IN,
@@ -21,7 +22,6 @@ from samdan.tasks import (
     OnSet,
     Open,
     Overlap,
-    Probes,
     QuestionAnswering,
     Refusal,
 )
@@ -36,13 +36,13 @@ def items_of(task: Any) -> list[Row]:
     None where they are not known before a model is there (a harness's tasks), or are made of the
     held-out documents of a source. Raises DataError.
     """
-    if isinstance(task, Harness) or (isinstance(task, Probes) and task.path is None):
+    if isinstance(task, Harness) or (isinstance(task, OnDocuments) and task.path is None):
         return []
     if not task.location.startswith(BUILT_IN):
         found = read_items(Path(task.path))
         for item in found:
             _check(task, item)
-        return found
+        return [_as_text(item) if isinstance(task, Infill) else item for item in found]
     rows = read_items(built_in(task))
     if isinstance(task, Instructions):
         made = prompts(rows, task.language, task.seed, task.max_items)
@@ -112,9 +112,21 @@ def turns_of(item: Row) -> list[str]:
     return [unicodedata.normalize("NFC", turn) for turn in turns]
 
 
+def _as_text(item: Row) -> Row:
+    """A line with what stands around it, also as the text that must not be trained on."""
+    if "middle" not in item:
+        return item
+    return {**item, "text": item["prefix"] + item["middle"] + item["suffix"]}
+
+
 def _check(task: Any, item: Row) -> None:
     """Raises DataError where an item lacks what its task needs: now, and not after training."""
-    if isinstance(task, BitsPerByte | Probes):
+    if isinstance(task, Infill) and "middle" in item:
+        if not all(isinstance(item.get(key), str) for key in ("prefix", "middle", "suffix")):
+            raise DataError(f"{item['_where']}: expected 'prefix', 'middle' and 'suffix' as texts")
+        text_of(item, "middle")
+        return
+    if isinstance(task, BitsPerByte | OnDocuments):
         text_of(item, "text")
         return
     if isinstance(task, Open):

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from samdan.answers.probes import counts, probes
-from samdan.evals import answering
+from samdan.contexts import Infill, Needle, OnDocuments
+from samdan.evals import answering, contexts
 from samdan.evals.harness import run_harness
 from samdan.evals.items import Row, items_of, text_of
+from samdan.evals.likelihood import continued, greedy_hits, sequence_log_probs
 from samdan.evals.subject import Scored, Subject, share
-from samdan.lm.batch import Encoded, collate
-from samdan.lm.chat import ChatFormat
-from samdan.lm.scoring import sum_by_sequence
+from samdan.lm.batch import Encoded
 from samdan.lm.shards import Shard
-from samdan.packing import best_fit_decreasing, pieces_of
-from samdan.records import DataError, EvalResult, Message
+from samdan.packing import pieces_of
+from samdan.records import DataError, EvalResult
 from samdan.tasks import (
     BitsPerByte,
     Cloze,
@@ -41,7 +40,7 @@ def score_heldout(name: str, folder: Path, kind: str, most: int, subject: Subjec
     """Up to ``most`` held-out documents, conversations or pairs of one source."""
     shard = Shard(folder)
     chosen = _measured(shard, most)
-    records = [shard.record(number) for number in chosen]
+    records = [subject.read(shard.record(number)) for number in chosen]
     if kind == "dpo":
         return _score_pairs(name, records, subject)
     return _score_text(name, records, [int(shard.bytes[number]) for number in chosen], subject)
@@ -56,31 +55,14 @@ def score_task(
     """
     if isinstance(task, Harness):
         return run_harness(task, subject)
-    if isinstance(task, Probes) and task.source and heldout is None:
+    if isinstance(task, OnDocuments) and task.source and heldout is None:
         raise DataError(
             f"evaluate.{task.name}: the held-out documents of '{task.source}' are known within a "
             f"run only; give 'path'"
         )
-    if isinstance(task, Probes) and heldout is not None:
-        return _probes(task, _documents(*heldout, subject), subject)
+    if isinstance(task, OnDocuments) and heldout is not None:
+        return SCORERS[type(task)](task, _documents(*heldout, subject), subject)
     return SCORERS[type(task)](task, items_of(task), subject)
-
-
-def sequence_log_probs(
-    records: Sequence[Encoded], subject: Subject
-) -> list[list[tuple[float, int]]]:
-    """Per record and sequence: log-probability of what is trained in it, and how many tokens."""
-    out: list[list[tuple[float, int]]] = [[] for _ in records]
-    subject.scorer.eval()
-    with torch.no_grad():  # a split model gathers its weights here, and trains on with them
-        for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
-            subject.poll()
-            batch = collate([records[number] for number in numbers])
-            sums, counts = sum_by_sequence(subject.scorer(batch), batch)
-            values = iter(zip(sums.double().tolist(), counts.long().tolist(), strict=True))
-            for number in numbers:
-                out[number] = [next(values) for _ in range(1 + records[number].has_branch)]
-    return out
 
 
 def _score_text(
@@ -173,7 +155,7 @@ def _ranked(
             raise DataError(
                 f"{item['_where']}: expected 'choices' (a list) and 'answer' (its index)"
             )
-        records += [_continued(item, str(choice), as_chat, subject.chat) for choice in choices]
+        records += [continued(item, str(choice), as_chat, subject.chat) for choice in choices]
         sizes += [max(1, len(str(choice).encode())) for choice in choices]
     scores = iter(
         logp / size
@@ -191,55 +173,22 @@ def _ranked(
 
 
 def _cloze(task: Cloze, items: Sequence[Row], subject: Subject) -> Scored:
-    records = [_continued(item, text_of(item, "answer"), task.chat, subject.chat) for item in items]
-    hits: list[tuple[int, bool]] = []
-    for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
-        subject.poll()
-        hits += zip(numbers, _argmax_hits(records, numbers, subject), strict=True)
-    correct = [float(hit) for _, hit in sorted(hits)]
+    records = [continued(item, text_of(item, "answer"), task.chat, subject.chat) for item in items]
+    correct = greedy_hits(records, subject)
     kept = tuple(
         {"prompt": i["prompt"], "correct": bool(c)} for i, c in zip(items, correct, strict=True)
     )
     return Scored((share(f"{task.name}/accuracy", correct),), kept)
 
 
-def _argmax_hits(
-    records: Sequence[Encoded], numbers: Sequence[int], subject: Subject
-) -> list[bool]:
-    """Per record: is every trained token the likeliest one at its place?"""
-    batch = collate([records[number] for number in numbers])
-    subject.scorer.eval()
-    with torch.inference_mode():
-        best_N = subject.scorer.likeliest(batch)
-    right_N = best_N == batch.targets_N.to(best_N.device)
-    wrong_S = torch.zeros(batch.sequences, device=best_N.device).index_add(
-        0, batch.sequence_N.to(best_N.device), (~right_N).float()
-    )
-    return [count == 0 for count in wrong_S.tolist()]
-
-
-def _continued(item: Row, answer: str, as_chat: bool, chat: ChatFormat) -> Encoded:
-    """Prompt and answer with the answer trained; in plain text, tokenized as one text."""
-    prompt = text_of(item, "prompt")
-    if as_chat:
-        return chat.answered((Message("user", prompt),), answer)
-    ids, whole = chat.encode_text(prompt), chat.encode_text(prompt + answer)
-    shared = next((i for i, (a, b) in enumerate(zip(ids, whole, strict=False)) if a != b), len(ids))
-    record = chat.documents([prompt + answer])[0]
-    offset = int(chat.document_start is not None)
-    trained = record.trained.copy()
-    trained[: offset + max(1, shared)] = False
-    trained[offset + len(whole) :] = False
-    return Encoded(record.tokens, trained)
-
-
 def _documents(heldout: Path, most: int, subject: Subject) -> list[Row]:
     """The held-out documents of a source that are measured, as items with a text."""
     shard = Shard(heldout)
     decode = subject.chat.tokenizer.decode
+    records = [(n, subject.read(shard.record(n))) for n in _measured(shard, most)]
     return [
-        {"text": decode(shard.record(n).tokens.tolist(), skip_special_tokens=True), "_where": n}
-        for n in _measured(shard, most)
+        {"text": decode(record.tokens.tolist(), skip_special_tokens=True), "_where": n}
+        for n, record in records
     ]
 
 
@@ -280,4 +229,6 @@ SCORERS: dict[type, Callable[[Any, Sequence[Row], Subject], Scored]] = {
     Open: answering.open_ended,
     Refusal: answering.refusal,
     Probes: _probes,
+    Infill: contexts.infill,
+    Needle: contexts.needle,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ def compare(base: EvalResult, before: EvalResult, after: EvalResult, seed: int) 
         p_before=mcnemar(before, after),
         p_base=mcnemar(base, after),
     )
+
+
+def deciles(values: Sequence[float]) -> list[float]:
+    """The first, the fifth and the ninth: what 10%, half and 90% of the values do not exceed."""
+    return [float(value) for value in np.quantile(values, (0.1, 0.5, 0.9), method="inverted_cdf")]
 
 
 def mcnemar(a: EvalResult, b: EvalResult) -> float:

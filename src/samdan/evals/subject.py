@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
 from samdan.lm.scoring import Scorer
 from samdan.records import EvalResult
@@ -20,6 +21,8 @@ class Subject:
     capacity: int = 8192  # tokens in one forward pass
     max_length: int = 4096
     poll: Callable[[], None] = lambda: None
+    read: Callable[[Encoded], Encoded] = lambda record: record
+    """A held-out record as this model's tokenizer has it, where the run's is another one."""
 
 
 @dataclass(frozen=True)

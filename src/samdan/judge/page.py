@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 from dataclasses import dataclass
 from importlib import resources
+
+from samdan.pages.policy import policy
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,4 @@ def page(run: str) -> Page:
     document = (files / "page.html").read_text("utf-8")
     for name, text in (("RUN", html.escape(run)), ("STYLE", style), ("SCRIPT", script)):
         document = document.replace(f"<!--{name}-->", text)
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-    return Page(document, policy)
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return Page(document, policy(style, script))

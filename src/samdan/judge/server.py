@@ -5,28 +5,25 @@ from __future__ import annotations
 import json
 import math
 import secrets
-import socket
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from samdan.judge.choosing import side
-from samdan.judge.guard import App, Guard
 from samdan.judge.page import page
 from samdan.judge.store import Votes
+from samdan.pages import listening as pages
+from samdan.pages.guard import App, Guard
 from samdan.preferences.votes import Choice, Pair, Vote
-from samdan.records import EnvironmentFailure
 
 MAX_NAME: Final = 40
 MAX_SECONDS: Final = 86_400.0
-MAX_CONNECTIONS: Final = 512  # 200 raters, each with two: a browser opens a second one at times
 CHOICES: Final = ("left", "right", "tie", "bad")
 
 
@@ -159,46 +156,10 @@ def _json(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Reque
     return endpoint
 
 
-class Listening:
-    """A server on a port of its own: ``serve`` blocks until it is interrupted or stopped."""
+class Listening(pages.Listening):
+    """The page of one session."""
 
     def __init__(self, session: Session, host: str, port: int, names: Sequence[str] = ()) -> None:
         """Raises EnvironmentFailure when the address cannot be used."""
         self.session = session
-        try:
-            family, kind, _, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            self._socket = socket.socket(family, kind)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind(address)
-            self._socket.listen(MAX_CONNECTIONS)  # they wait until they are served
-        except OSError as error:
-            why = error.strerror or error
-            raise EnvironmentFailure(f"--host {host} --port {port}: {why}") from None
-        self.port: int = self._socket.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"http://{shown}:{self.port}/?token={session.token}"
-        config = uvicorn.Config(
-            application(session, [host, *names]),
-            log_level="warning",
-            access_log=False,  # the address holds the token
-            server_header=False,
-            proxy_headers=False,
-            lifespan="off",
-            ws="none",
-            http="h11",
-            h11_max_incomplete_event_size=16_384,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=10,
-        )
-        self._server = uvicorn.Server(config)
-
-    def serve(self) -> None:
-        try:
-            self._server.run(sockets=[self._socket])
-        finally:
-            self._socket.close()
-
-    def stop(self) -> None:
-        self._server.should_exit = True
+        super().__init__(application(session, [host, *names]), session.token, host, port)

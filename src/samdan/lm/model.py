@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,25 @@ from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.files import disk_errors
+from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
 
 
-def load_model(path: str, revision: str | None = None, quantize: str = "none") -> Any:
+def load_model(
+    path: str,
+    revision: str | None = None,
+    quantize: str = "none",
+    change: Callable[[Any], None] | None = None,
+) -> Any:
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
-    Never runs code that comes with the model. Raises DataError where the folder is none, asks for
-    code, or lacks weights that its configuration names: they would start from random numbers.
+    Never runs code that comes with the model. ``change``: what is changed in its config before it
+    is built. Raises DataError where the folder is none, asks for code, or lacks weights that its
+    configuration names: they would start from random numbers.
     """
     from transformers import AutoModelForCausalLM
 
@@ -37,6 +46,7 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
         model, loading = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
+            config=_config(path, revision, change),
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
@@ -58,18 +68,32 @@ def load_model(path: str, revision: str | None = None, quantize: str = "none") -
     if not model._supports_attention_backend:
         # Its layers never call the function they are given: documents would see each other.
         raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
+    add_skips(model)
     return model
 
 
-def empty_model(path: str, revision: str | None = None) -> Any:
-    """The model of ``load_model`` without its weights, on the device of the context (meta)."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+def _config(path: str, revision: str | None, change: Callable[[Any], None] | None) -> Any:
     require_data_only(path, revision)
-    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    return AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
+    config = read_config(path, revision)
+    if change is not None:
+        change(config)
+    return config
+
+
+def empty_model(
+    path: str, revision: str | None = None, change: Callable[[Any], None] | None = None
+) -> Any:
+    """The model of ``load_model`` without its weights, on the device of the context (meta)."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(
+        _config(path, revision, change),
+        dtype=torch.float32,
+        attn_implementation=ATTENTION,
+        trust_remote_code=False,
     )
+    add_skips(model)
+    return model
 
 
 def _quantization(bits: str) -> Any:
@@ -140,13 +164,23 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
         r=spec.r,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
         target_modules=target if isinstance(target, str) else list(target),
-        trainable_token_indices=list(new_tokens) or None,
+        trainable_token_indices=_new_rows(model, new_tokens) if new_tokens else None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def _new_rows(model: Any, tokens: tuple[int, ...]) -> dict[str, list[int]]:
+    """By module: a head that is not tied has rows of its own for the new tokens."""
+    inputs, output = model.get_input_embeddings(), model.get_output_embeddings()
+    names = {module: name for name, module in model.named_modules()}
+    tied = output is None or output.weight is inputs.weight
+    return {names[module]: list(tokens) for module in ((inputs,) if tied else (inputs, output))}
 
 
 def merged(model: Any) -> Any:
@@ -158,8 +192,12 @@ def save_model(model: Any, chat: ChatFormat, folder: Path, card: str, stop_at_tu
     """Writes Hugging Face layout (safetensors) and returns the hash of the weights."""
     if stop_at_turn:
         set_stop_tokens(chat, model)
-    model.save_pretrained(folder, safe_serialization=True)
+    with disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)
+        export_config(folder, model.config)
     chat.tokenizer.save_pretrained(folder)
+    if has_skips(model.config):
+        card = f"{card}\n{CARD}\n"
     (folder / "README.md").write_text(card, "utf-8")
     return weights_hash(folder)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from samdan.lm.sentencepiece import read_sentencepiece
 from samdan.lm.trust import read_config, require_data_only
 from samdan.records import DataError
 
@@ -19,7 +20,8 @@ _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
+# What transformers writes for a tokenizer that is all in tokenizer.json.
+_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 # What follows a Korean noun, longest first. Split off, a noun is the same token whatever follows:
 # a tiny model need not learn that 부산이다, 부산에 and 부산은 name one city.
@@ -30,8 +32,12 @@ _PARTICLE_END = rf"(?:{'|'.join(_PARTICLES.split())})[.,?!:]* ?$|[.,?!:]+ ?$"
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """A fast tokenizer from a folder or the Hub; bare vocab.json and merges.txt are Qwen2's."""
+    """A fast tokenizer from a folder or the Hub.
+
+    Bare vocab.json and merges.txt are Qwen2's; a bare tokenizer.model is SentencePiece's.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     folder = Path(path)
     if folder.is_absolute() and not folder.is_dir():  # recipes hold absolute paths or Hub ids
@@ -39,10 +45,17 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
             f"base: there is no folder {path}; expected one with a tokenizer, or a Hub id"
         )
     require_data_only(path, revision)
-    if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
-        return _bare(folder)
+    if not (folder / "tokenizer_config.json").is_file():
+        if (folder / "vocab.json").is_file():
+            return _bare(folder)
+        if (folder / "tokenizer.model").is_file():
+            return read_sentencepiece(folder / "tokenizer.model")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+        # A folder's own word counts: beside a Qwen2 model AutoTokenizer takes Qwen2's class
+        # whatever the files say, and that class splits text in its own way: other ids.
+        declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")
+        loader = PreTrainedTokenizerFast if declared in _GENERIC else AutoTokenizer
+        tokenizer = loader.from_pretrained(path, revision=revision, trust_remote_code=False)
     except MemoryError:
         raise
     except Exception as error:  # tokenizers raises nothing more precise

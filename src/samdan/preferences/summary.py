@@ -9,6 +9,7 @@ from typing import Any
 
 from samdan.preferences.agreement import Share, alpha, kappa, left_won, longer_won, same
 from samdan.preferences.intervals import exact
+from samdan.preferences.length import Controlled, at_equal_length
 from samdan.preferences.strength import strengths
 from samdan.preferences.votes import Match, Pair, Vote, by_pair, matches, verdicts
 from samdan.records import Comparison
@@ -47,6 +48,9 @@ def _part(
         "votes": len(votes),
         "pairs": len(judged),
         "matches": [match_row(match) for match in matches(pairs, judged)],
+        "at_equal_length": [
+            controlled_row(found) for found in at_equal_length(pairs, judged, seed)
+        ],
         "strengths": [
             {"model": s.model, "points": _number(s.points), "ci95": [_number(v) for v in s.ci95]}
             for s in strengths(pairs, judged, models, seed)
@@ -97,6 +101,17 @@ def match_row(match: Match) -> dict[str, Any]:
         "share_b": _number(match.share),
         "ci95": [_number(bound) for bound in exact(match.wins_b, match.decided)],
         "rate_b": _number(match.rate),
+    }
+
+
+def controlled_row(found: Controlled) -> dict[str, Any]:
+    return {
+        "a": found.a,
+        "b": found.b,
+        "rate_b": _number(found.rate),
+        "ci95": [_number(bound) for bound in found.ci95],
+        "effect": _number(found.effect),
+        "n": found.n,
     }
 
 

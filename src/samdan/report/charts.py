@@ -84,12 +84,20 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def curve(
-    title: str, series: Series, rate: Series = (), smooth: bool = True, height: int = HEIGHT
+    title: str,
+    series: Series,
+    rate: Series = (),
+    smooth: bool = True,
+    height: int = HEIGHT,
+    mean: Series = (),
 ) -> Html:
-    """A curve over steps; ``rate`` is drawn faintly behind it, on a scale of its own."""
+    """A curve over steps; ``rate`` is drawn faintly behind it, on a scale of its own.
+
+    ``mean``: the smoothed curve, where ``series`` holds only the extremes of a longer one.
+    """
     points = finite(series)
     frame = _frame(series, points, height)
-    line = smoothed(points) if smooth else points
+    line = finite(mean) or (smoothed(points) if smooth else points)
     drawn = [
         _grid(frame),
         _path(frame, series, thinned(points), "raw") if smooth else Html(""),
@@ -168,8 +176,10 @@ def _grid(frame: Frame) -> Html:
     steps = [value for value in ticks(frame.x0, frame.x1) if value == int(value)]
     for value in steps:
         label = text(_short(value, 0))
-        x = f"{frame.x(value):.1f}"
-        parts.append(tag("text", label, x=x, y=frame.height - 6, text_anchor="middle"))
+        x = frame.x(value)
+        anchor = "end" if x > WIDTH - 2 * RIGHT else "middle"
+        x = min(x, WIDTH - 1)
+        parts.append(tag("text", label, x=f"{x:.1f}", y=frame.height - 6, text_anchor=anchor))
     for word, cls in zip(WORDS["step"], "ek", strict=True):
         parts.append(tag("text", text(word), x=1, y=frame.height - 6, cls=cls))
     return join(parts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, smoothed
 from samdan.report.markup import NOTHING, Html, figure, join, tag, text
-from samdan.report.numbers import fixed, mapping, number, places, plain, sequence, whole
+from samdan.report.numbers import DASH, fixed, mapping, number, places, plain, sequence, whole
 from samdan.report.overview import hue, status
 from samdan.report.plane import planes
 from samdan.report.reading import (
@@ -48,7 +48,9 @@ def evidence(report: Report) -> Html:
     if not measured:
         return section("evidence", tag("p", say("evidence.none"), cls="soft"))
     how = tag("p", say("evidence.how"), text(" "), say("plot.how"), cls="soft small")
-    tables = (join((stage_heading(stage), _metrics(stage))) for stage in measured)
+    tables = (
+        join((stage_heading(stage), _metrics(stage), _lengths(stage))) for stage in measured
+    )
     return section("evidence", how, *tables, planes(report))
 
 
@@ -78,10 +80,60 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
         figure(fixed(base.old, decimals)),
         figure(fixed(before.old, decimals)),
         Cell(after, "strong"),
-        _judged(before),
+        judged(before),
         _plot(before, reaches.get(_family(name), 0.0)),
-        _judged(base),
+        judged(base),
     ]
+
+
+def changes_table(changes: Sequence[Change]) -> Html:
+    """Metrics of two runs: A, B, and the change from the one to the other."""
+    reaches: dict[str, float] = {}
+    for one in changes:
+        sizes = [abs(end) for end in (one.delta, one.low, one.high) if end is not None]
+        family = _family(one.metric)
+        reaches[family] = max([reaches.get(family, 0.0), *sizes])
+    columns = (
+        column("metric", "head"),
+        Column(("A", "A"), "num"),
+        Column(("B", "B"), "num"),
+        column("compare.change", "num two judged"),
+        column("plot", "plot bare"),
+    )
+    about = [_about({"higher_is_better": one.higher_is_better}) for one in changes]
+    rows: list[list[Html | Cell]] = [
+        [
+            join((tag("bdi", text(one.metric)), which)),
+            figure(fixed(one.old, one.decimals)),
+            Cell(figure(fixed(one.new, one.decimals)), "strong"),
+            judged(one),
+            _plot(one, reaches[_family(one.metric)]),
+        ]
+        for one, which in zip(changes, about, strict=True)
+    ]
+    return table(say("compare"), columns, rows)
+
+
+def _lengths(stage: Stage) -> Html:
+    """How long the answers are: a mean hides a few that never end."""
+    found = mapping(stage.get("lengths"))
+    if not found:
+        return NOTHING
+    places = ("base", "before", "after")
+    columns = (column("task", "head"), *(column(place, "num") for place in places))
+    rows = (
+        [tag("bdi", text(task)), *(_deciles(mapping(of).get(place)) for place in places)]
+        for task, of in found.items()
+    )
+    how = tag("p", say("lengths.how"), cls="soft small")
+    return join((how, table(say("lengths"), columns, rows)))
+
+
+def _deciles(value: object) -> Html:
+    found = [number(one) for one in sequence(value)]
+    if len(found) != 3:
+        return text(DASH)
+    return figure(" \u2013 ".join(DASH if one is None else f"{one:,.0f}" for one in found))
 
 
 def _about(metric: Mapping[str, Any]) -> Html:
@@ -95,7 +147,8 @@ def _about(metric: Mapping[str, Any]) -> Html:
     return tag("span", *(tag("span", part) for part in parts), cls="small dots")
 
 
-def _judged(found: Change) -> Html:
+def judged(found: Change) -> Html:
+    """A change with its interval and what it means."""
     if found.delta is None:
         return figure(found.shown)
     looks = LOOKS[found.direction]
@@ -163,7 +216,8 @@ def _stage_curves(stage: Stage) -> Iterator[Html]:
 
 
 def _loss(stage: Stage, loss: Series, rate: Series) -> Html:
-    drawn = curve(f"{stage.get('name')}: {spoken('loss')}", loss, rate)
+    mean = smooth_series(mapping(stage.get("curve")), "loss")
+    drawn = curve(f"{stage.get('name')}: {spoken('loss')}", loss, rate, mean=mean)
     peak = max((value for _, value in rate if value is not None), default=None)
     smooth = len(finite(loss)) >= FEW_POINTS
     keys = [_key("", say("loss.raw")), _key("s", say("loss.smooth"))] if smooth else []
@@ -172,7 +226,7 @@ def _loss(stage: Stage, loss: Series, rate: Series) -> Html:
     beyond = number(stage.get("loss_beyond_3_sigma"))
     if beyond is not None:
         keys.append(tag("span", say("beyond", share=text(f"{beyond:.1%}"))))
-    return _figure(stage, say("loss"), loss, drawn, *keys, smooth=smooth)
+    return _figure(stage, say("loss"), loss, drawn, *keys, smooth=mean or smooth)
 
 
 def _side_curves(stage: Stage) -> Iterator[Html]:
@@ -181,24 +235,33 @@ def _side_curves(stage: Stage) -> Iterator[Html]:
         found = series(recorded, key)
         if any(value is not None for _, value in found):
             label = f"{stage.get('name')}: {spoken(key)}"
-            drawn = curve(label, found, height=140)
-            yield _figure(stage, say(key), found, drawn, smooth=True)
+            mean = smooth_series(recorded, key)
+            drawn = curve(label, found, height=140, mean=mean)
+            yield _figure(stage, say(key), found, drawn, smooth=mean or True)
 
 
 def _figure(
-    stage: Stage, title: Html, found: Series, drawn: Html, *keys: Html, smooth: bool = False
+    stage: Stage,
+    title: Html,
+    found: Series,
+    drawn: Html,
+    *keys: Html,
+    smooth: Series | bool = False,
 ) -> Html:
+    """``smooth``: whether the curve is smoothed, or the smoothed curve of a thinned one."""
     name = tag("bdi", text(stage.get("name")), cls="kind")
     heading = tag("p", name, text(" "), title, cls="title")
     caption = tag("figcaption", _ends(found, smooth), *keys, _holes(found))
     return tag("figure", heading, drawn, caption, cls=f"card {hue(stage)}")
 
 
-def _ends(found: Series, smooth: bool) -> Html:
+def _ends(found: Series, smooth: Series | bool) -> Html:
     points = finite(found)
     if not points:
         return NOTHING
-    first, last = points[0][1], (smoothed(points) if smooth else points)[-1][1]
+    given = [] if isinstance(smooth, bool) else finite(smooth)
+    drawn = given or (smoothed(points) if smooth else points)
+    first, last = points[0][1], drawn[-1][1]
     decimals = places((first, last))
     key = "range.smooth" if smooth else "range"
     ends = {"first": figure(fixed(first, decimals)), "last": figure(fixed(last, decimals))}
@@ -227,6 +290,12 @@ def series(recorded: Mapping[str, Any], key: str) -> Series:
         for step, value in zip(map(number, steps), values, strict=False)
         if step is not None
     ]
+
+
+def smooth_series(recorded: Mapping[str, Any], key: str) -> Series:
+    """The smoothed curve of a very long run, of which only the extremes are kept; else nothing."""
+    values = mapping(recorded.get("smoothed")).get(key)
+    return series({"step": recorded.get("step"), key: values}, key) if sequence(values) else ()
 
 
 def settings(report: Report) -> Html:

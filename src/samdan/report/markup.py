@@ -14,7 +14,7 @@ Html = NewType("Html", str)
 Attribute = str | int | float | bool | None
 
 NOTHING = Html("")
-VOID = frozenset({"br", "col", "link", "meta"})
+VOID = frozenset({"br", "col", "input", "link", "meta"})
 
 # Characters that do not show, or that reorder or overwrite what stands beside them: C1 controls,
 # soft hyphen, zero-width and bidi characters, line separators, Hangul fillers, lone surrogates

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from samdan.report.growth_words import GROWTH
+from samdan.report.live_words import LIVE
 from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import Both
+from samdan.report.words_of_votes import VOTES
 
 WORDS: Mapping[str, Both] = {
+    **GROWTH,
+    **LIVE,
     # status
     "status.done": ("done", "완료"),
     "status.running": ("running", "진행 중"),
@@ -111,6 +116,7 @@ WORDS: Mapping[str, Both] = {
     "samples": ("Sample answers", "답변 비교"),
     "rules": ("Gates and monitors", "게이트와 감시 규칙"),
     "settings": ("Settings", "설정"),
+    "learning": ("What learned when", "학습한 부분과 시기"),
     "lineage": ("Lineage", "계보"),
     "events": ("Events", "사건 기록"),
     "recipe": ("Recipe", "레시피"),
@@ -124,6 +130,12 @@ WORDS: Mapping[str, Both] = {
     ),
     "evidence.none": ("No metric was measured yet.", "아직 측정한 지표가 없습니다."),
     "metric": ("Metric", "지표"),
+    "task": ("Task", "과제"),
+    "lengths": ("Length of answers", "답변 길이"),
+    "lengths.how": (
+        "Length of answers in characters: what 10%, half and 90% of them do not exceed.",
+        "답변 길이(글자): 답변의 10%, 절반, 90%가 넘지 않는 길이.",
+    ),
     "before": ("Before", "단계 전"),
     "after": ("After", "단계 후"),
     "change": ("Change in this stage", "이 단계의 변화"),
@@ -251,6 +263,7 @@ WORDS: Mapping[str, Both] = {
     "attempts.from": ("It went on from {step}.", "{step}에서 이어 갔습니다."),
     "attempts.last": ("No response was left.", "남은 대응이 없었습니다."),
     "attempts.kept": ("Attempt {n} is kept: {why}", "{n}회차를 남겼습니다: {why}"),
+    **VOTES,
     # settings, lineage, events
     "setting": ("Setting", "항목"),
     "made.by": ("Step", "작업"),

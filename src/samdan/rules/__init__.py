@@ -25,6 +25,7 @@ from samdan.rules.gates import (
 )
 from samdan.rules.monitors import (
     Displacing,
+    Diverging,
     Forgetting,
     LossSpike,
     NonFinite,
@@ -36,13 +37,13 @@ from samdan.rules.monitors import (
 from samdan.rules.skipping import SkipSpikes
 
 __all__ = [
-    "AtLeast", "AtMost", "Displaced", "Displacing", "Drifted", "Forgetting", "Gate", "Improved",
-    "LossSpike", "Monitor", "NonFinite", "Preferred", "Rebound", "Refusing", "Retained",
+    "AtLeast", "AtMost", "Displaced", "Displacing", "Diverging", "Drifted", "Forgetting", "Gate",
+    "Improved", "LossSpike", "Monitor", "NonFinite", "Preferred", "Rebound", "Refusing", "Retained",
     "SkipSpikes", "Slow", "Unbalanced", "Unstable", "measured",
 ]  # fmt: skip
 
 Monitor = Annotated[
-    NonFinite | LossSpike | Unstable | Rebound | Forgetting | Displacing | Slow,
+    NonFinite | LossSpike | Unstable | Rebound | Forgetting | Displacing | Diverging | Slow,
     Field(discriminator="kind"),
 ]
 Gate = Annotated[

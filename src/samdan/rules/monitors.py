@@ -28,6 +28,14 @@ class Watch(Rule):
     stops: ClassVar[Stops] = "to_respond"
     needs_start: ClassVar[bool] = False
 
+    def nearness(self, verdict: Verdict) -> float | None:
+        """How far the value has come to the limit: 0 is calm, 1 fires; None: too early to judge."""
+        if verdict.fired:
+            return 1.0
+        if verdict.message == QUIET or not math.isfinite(verdict.value):
+            return None
+        return _within(verdict.value / verdict.limit) if verdict.limit else 0.0
+
 
 class NonFinite(Watch):
     """The loss or the gradient norm is not a number: the update is not applied, the run stops."""
@@ -74,6 +82,12 @@ class LossSpike(Watch):
         return Verdict(self.kind, fired, value, self.sigmas, message, since=since)
 
 
+def _of_one_phase(rows: History) -> History:
+    """The rows since other parameters began to learn: gradient norms jump there."""
+    phase = rows[-1].values.get("phase") if rows else None
+    return [row for row in rows if row.values.get("phase") == phase]
+
+
 class Unstable(Watch):
     """Too many steps lie far outside the band of their recent past: the curve is not stable.
 
@@ -90,7 +104,7 @@ class Unstable(Watch):
     share: Share = 0.05
 
     def __call__(self, history: History) -> Verdict:
-        rows = trained(history)[-self.over - self.window :]
+        rows = _of_one_phase(trained(history)[-self.over - self.window :])
         if len(rows) < self.window + self.over // 2:
             return Verdict(self.kind, False, 0.0, self.share, QUIET)
         far = [self._far([row.values.get(name, 0.0) for row in rows]) for name in _UNSTABLE]
@@ -204,6 +218,34 @@ class Displacing(Watch):
         )
 
 
+class Diverging(Watch):
+    """The model runs away from its reference in a DPO stage.
+
+    Reads ``logp_shift_per_token``: how far the log-probability of the pairs' answers lies from the
+    reference's, chosen and rejected, up or down, in nats a token; the mean of the last ``window``
+    steps. That is no KL divergence, which is over the model's own answers (none are generated here)
+    and of which it is neither a bound nor an estimate; it grows where that grows, since beta is all
+    that holds either. Short answers move most a token: the demo's, of seven tokens, up to 2.0 in
+    ordinary runs. The limit is ours, from ``experiments/rules.py``.
+    """
+
+    kind: Literal["diverging"] = "diverging"
+    limit: Positive = 4.0
+    window: Count = 20
+
+    def __call__(self, history: History) -> Verdict:
+        name = "logp_shift_per_token"
+        rows = [row for row in history[-self.window :] if name in row.values]
+        if len(rows) < self.window:
+            return Verdict(self.kind, False, 0.0, self.limit, QUIET)
+        value = statistics.fmean(row.values[name] for row in rows)
+        message = (
+            f"over the last {self.window} steps the log-probability of the pairs' answers lies "
+            f"{value:.3f} nats a token from the reference's, {self.limit:.3g} allowed"
+        )
+        return Verdict(self.kind, value > self.limit, value, self.limit, message)
+
+
 class Slow(Watch):
     """The last ``window`` steps ran at less than ``share`` of the median speed before them.
 
@@ -228,6 +270,17 @@ class Slow(Watch):
         return Verdict(
             self.kind, value < self.share, value, self.share, message, response="none"
         )
+
+    def nearness(self, verdict: Verdict) -> float | None:
+        """Full speed is calm; the limit lies below it."""
+        near = super().nearness(verdict)
+        if near is None or verdict.fired:
+            return near
+        return _within((1 - verdict.value) / max(1 - verdict.limit, 1e-9))
+
+
+def _within(share: float) -> float:
+    return max(0.0, min(1.0, share))
 
 
 def trained(history: History) -> list[Metrics]:

@@ -17,7 +17,9 @@ from samdan.run.ledger import Ledger, read_json
 from samdan.spec import nearest_key, parse_yaml, plain
 
 # Tasks whose items hold an option or nothing, not an answer that the model wrote.
-NOT_WRITTEN = frozenset({"bpb", "multiple_choice", "cloze", "probes", "harness"})
+NOT_WRITTEN = frozenset(
+    {"bpb", "multiple_choice", "cloze", "probes", "infill", "needle", "harness"}
+)
 ANSWER_TOKENS = 256
 Say = Callable[[str], None]
 
@@ -131,7 +133,7 @@ def write_answers(
         said: dict[str, str] = dict(kept[name]["said"]) if same else {}
         if missing := [prompt for prompt in prompts if prompt not in said]:
             say(f"{name}: answers {len(missing)} prompts")
-            chat = load_chat(str(ledger.tokenizer()))
+            chat = load_chat(str(_tokenizer(ledger, name)))
             model = load_model(*_location(ledger, name)).to(best_device())
             asked = [chat.prompt((Message("user", prompt),)) for prompt in missing]
             answers = greedy(model, chat, asked, max_new_tokens)
@@ -145,6 +147,12 @@ def _location(ledger: Ledger, name: str) -> tuple[str, str | None]:
     if name != "base" or "path" not in base:
         return str(ledger.model(name)), None
     return str(base["path"]), base.get("revision")
+
+
+def _tokenizer(ledger: Ledger, name: str) -> Path:
+    """A base that grew tokens still reads with its own."""
+    grow = _recipe(ledger)["base"].get("grow") or {}
+    return ledger.vocabulary() if name != "base" and grow.get("vocab") else ledger.tokenizer()
 
 
 def _identity(ledger: Ledger, name: str) -> str | None:

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
+from samdan.data.tokens import Encoder
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
+from samdan.grow.tokens import pieces_of
+from samdan.growing.config import grown_config, layers_of
+from samdan.growing.depth import layout
+from samdan.lm import growth
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
+from samdan.lm.infilling import add_tokens
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
 from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
+from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
 from samdan.lm.trust import require_data_only
-from samdan.plan import tokenizer_sources
+from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
 from samdan.tasks import BUILT_IN, Harness, Overlap, Task, locations
@@ -50,8 +59,10 @@ def check(recipe: Recipe) -> Findings:
     found = Findings()
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
+    _collect(found, partial(_depth, recipe, found))
+    _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
-        _collect(found, partial(_source, stage, source, chat, found))
+        _collect(found, partial(_source, stage, source, chat, recipe.seed, found))
     for task in recipe.evaluate:
         _collect(found, partial(_task, task, found))
     for stage in recipe.stages:
@@ -80,6 +91,17 @@ def _task(task: Task, found: Findings) -> None:
         )
 
 
+def _depth(recipe: Recipe, found: Findings) -> None:
+    """Whether the base has the layers that the recipe's way of growing needs."""
+    if recipe.grow is None or recipe.grow.depth is None:
+        return
+    layers = depth_of(recipe)
+    if layers is None:
+        found.unverified.append("base.grow.depth: the model's layers are not known here")
+    else:
+        found.fine.append(f"base.grow.depth: {layers[0]} layers become {layers[1]}")
+
+
 def _collect(found: Findings, look: Callable[[], None]) -> None:
     try:
         look()
@@ -97,11 +119,12 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
             found.fine.append(
                 f"base.tokenizer: will be trained, {spec.vocab_size} tokens (looked at a sample)"
             )
-            return ChatFormat(train_tokenizer(texts, spec.vocab_size, spec.split_particles))
+            tokenizer = train_tokenizer(texts, spec.vocab_size, spec.split_particles)
+            return _chat(tokenizer, recipe)
         path = spec.path if spec is not None and spec.path else getattr(base, "path", "")
         if is_hub_id(path):
-            return _hub_tokenizer(path, getattr(base, "revision", None), found)
-        chat = ChatFormat(load_tokenizer(path))
+            return _hub_tokenizer(recipe, path, getattr(base, "revision", None), found)
+        chat = _chat(load_tokenizer(path), recipe)
     except SamdanError as error:
         found.problems.append(str(error))
         return None
@@ -113,9 +136,32 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
     return chat
 
 
-def _hub_tokenizer(path: str, revision: str | None, found: Findings) -> ChatFormat | None:
+def _chat(tokenizer: Any, recipe: Recipe) -> ChatFormat:
+    add_tokens(tokenizer, recipe.added_tokens())
+    return ChatFormat(tokenizer)
+
+
+def _vocabulary(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
+    """Whether the tokenizer takes more merges, and what learning them needs is there."""
+    spec = recipe.grow.vocab if recipe.grow else None
+    if spec is None or chat is None:
+        return
+    pieces = pieces_of(chat.tokenizer)
+    if spec.morphemes and find_spec("kiwipiepy") is None:
+        raise DataError(
+            "base.grow.vocab.morphemes needs kiwipiepy: pip install 'samdan[corpus]'"
+        )
+    found.fine.append(
+        f"base.grow.vocab: up to {spec.merges} tokens from id {pieces.first_new} on, on "
+        f"{len(vocabulary_sources(recipe))} sources"
+    )
+
+
+def _hub_tokenizer(
+    recipe: Recipe, path: str, revision: str | None, found: Findings
+) -> ChatFormat | None:
     try:
-        chat = ChatFormat(load_tokenizer(*_at_hand(path, revision)))
+        chat = _chat(load_tokenizer(*_at_hand(path, revision)), recipe)
     except (OSError, ValueError, DataError):
         found.unverified.append(
             f"base: {path} is on the Hub, which cannot be reached from here; its tokenizer, chat "
@@ -179,7 +225,9 @@ def _by_likelihood(base: ExistingBase) -> str | None:
     return looks_instructed_by_likelihood(Scorer(load_model(base.path)), ChatFormat(tokenizer))
 
 
-def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Findings) -> None:
+def _source(
+    stage: AnyStage, source: Source, chat: ChatFormat | None, seed: int, found: Findings
+) -> None:
     where = f"stages.{stage.name}.data.{source.label}"
     if source.hub is not None:
         found.unverified.append(f"{where}: {source.hub} is on the Hub and was not read")
@@ -203,9 +251,8 @@ def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Fin
     if chat is None:
         found.unverified.append(f"{where}: labels (no tokenizer)")
         return
-    encoded = [
-        record for record in (_encode(chat, r) for r in good) if isinstance(record, Encoded)
-    ]
+    encode = Encoder(stage, source, chat, seed)
+    encoded = [r for r in encode([_short(r) for r in good]) if isinstance(r, Encoded)]
     longest = [max(r.span, r.prefix + len(r) - r.span) for r in encoded]
     cut = 0 if stage.kind == "cpt" else sum(length > stage.max_length for length in longest)
     judge_labels(stage, source.label, encoded, cut, len(looked), chat)
@@ -214,6 +261,12 @@ def _source(stage: AnyStage, source: Source, chat: ChatFormat | None, found: Fin
     found.fine.append(
         f"{where}: {len(good)} of the first {len(looked)} rows are good, labels proved"
     )
+    if infilled := encode.report():
+        found.fine.append(
+            f"{where}.fim: {infilled['share']:.0%} of them with the middle last (psm "
+            f"{infilled['psm']}, spm {infilled['spm']}; too long for one pack "
+            f"{infilled['too_long']})"
+        )
 
 
 def _missing(source: Source, where: str, found: Findings) -> None:
@@ -231,34 +284,55 @@ def _exists(source: Source) -> bool:
         return False
 
 
-def _encode(chat: ChatFormat, record: Record) -> Encoded | Drop:
-    if isinstance(record, Document):
-        return chat.documents([record.text[:20_000]])[0]
-    return chat.encode(record)
+def _short(record: Record) -> Record:
+    return replace(record, text=record.text[:20_000]) if isinstance(record, Document) else record
 
 
 def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
-    """Every named parameter group must match something; the names come from an empty model."""
-    if not stage.lr_groups:
+    """Every pattern on parameter names must match something; the names come from an empty model."""
+    _new_parts(recipe, stage)
+    given = {key: tuple(getattr(stage, key)) for key in ("lr_groups", "train_only", "freeze")}
+    if not any(given.values()) or (stage.lora is not None and not stage.lr_groups):
         return
     names = _parameter_names(recipe)
-    if names is None:
-        found.unverified.append(
-            f"stages.{stage.name}.lr_groups: the model's parameters are not known here"
-        )
-        return
-    for pattern in stage.lr_groups:
-        if not any(re.search(pattern, name) for name in names):
-            raise RecipeError(
-                f"stages.{stage.name}.lr_groups: '{pattern}' matches no parameter; names look like "
-                f"'{names[0]}', '{names[-1]}'"
+    for key, patterns in given.items():
+        if not patterns or (stage.lora is not None and key != "lr_groups"):
+            continue  # of adapters, whose names are not known here
+        if names is None:
+            found.unverified.append(
+                f"stages.{stage.name}.{key}: the model's parameters are not known here"
             )
-    found.fine.append(f"stages.{stage.name}.lr_groups: every pattern matches")
+            continue
+        for pattern in patterns:
+            if not any(re.search(pattern, name) for name in names):
+                raise RecipeError(
+                    f"stages.{stage.name}.{key}: '{pattern}' matches no parameter; names look "
+                    f"like '{names[0]}', '{names[-1]}'"
+                )
+        found.fine.append(f"stages.{stage.name}.{key}: every pattern matches")
+
+
+def _new_parts(recipe: Recipe, stage: AnyStage) -> None:
+    """New rows and layers can only learn where something grows, or has grown."""
+    base = recipe.base
+    if isinstance(base, ExistingBase):
+        grown = base.grow is not None or (Path(base.path) / growth.FILE).is_file()
+        if grown or not Path(base.path).is_dir():
+            return
+    keys = [key for key in ("new_rows_lr", "new_layers_lr") if getattr(stage, key) is not None]
+    for number, phase in enumerate(getattr(stage, "unfreeze", None) or ()):
+        if all(new for _, new in phase.places):
+            keys.append(f"unfreeze[{number}] ('{phase.name}')")
+    if keys:
+        raise RecipeError(
+            f"stages.{stage.name}.{keys[0]}: the base has no new rows or layers, as nothing grows; "
+            f"add base.grow, or leave it out"
+        )
 
 
 def _parameter_names(recipe: Recipe) -> list[str] | None:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     base = recipe.base
     if isinstance(base, ScratchBase):
@@ -271,6 +345,10 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
     if not Path(base.path).is_dir():
         return None
     require_data_only(base.path)
-    config = AutoConfig.from_pretrained(base.path, trust_remote_code=False)
+    config = read_config(base.path)
+    if recipe.grow is not None and recipe.grow.depth is not None:
+        told = config.to_dict()
+        after = layout(recipe.grow.depth, layers_of(told, base.path))
+        config = type(config).from_dict(grown_config(told, after, base.path))
     with torch.device("meta"):
         return [name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()]

@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from samdan.data.engine import Engine
 from samdan.lm.chat import ChatFormat
 from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
 from samdan.lm.scoring import Scorer
+from samdan.plan import parent_stage
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase
 from samdan.records import EnvironmentFailure, Preempted
 from samdan.run.ledger import Ledger
@@ -69,12 +71,27 @@ class Run:
     dry_responses: bool = False  # say what a rule would change, and change nothing
     given: Recipe | None = None  # the recipe without the changes of ``responses``
     responses: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # by stage, so far
+    measured: Callable[[str, Mapping[str, Any]], None] = lambda stage, metrics: None
+
+    def tokenizer_folder(self) -> Path:
+        """The tokenizer of all stages: the base's, or what it grew to."""
+        grow = self.recipe.grow
+        return self.ledger.vocabulary() if grow and grow.vocab else self.ledger.tokenizer()
 
     def chat(self) -> ChatFormat:
+        return load_chat(str(self.tokenizer_folder()))
+
+    def base_chat(self) -> ChatFormat:
+        """The tokenizer that the base came with."""
         return load_chat(str(self.ledger.tokenizer()))
 
+    def parent(self, stage: str) -> str | None:
+        """Whose model a stage starts from: an earlier stage's, ``base`` where the run made or grew
+        it, or the base as it came (None)."""
+        return parent_stage(self.recipe, stage) or ("base" if self.recipe.grow else None)
+
     def model_location(self, stage: str | None) -> tuple[str, str | None]:
-        """Path and revision of a stage's model, or of the base's (None)."""
+        """Path and revision of a stage's model, or of the base's as it came (None)."""
         base = self.recipe.base
         if stage is not None:
             return str(self.ledger.model(stage)), None

@@ -5,26 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from samdan.contexts import OnDocuments
 from samdan.evals.generate import greedy
 from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
-from samdan.evals.stats import compare
+from samdan.evals.stats import compare, deciles
 from samdan.lm.files import write_json
 from samdan.lm.shards import Shard
-from samdan.plan import Step, parent_stage
+from samdan.plan import MEASURED, Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
 from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
 from samdan.rules import Gate
 from samdan.run.context import Run
+from samdan.run.growing import old_pieces
 from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
 from samdan.run.steps import Result
 from samdan.run.verdicts import verdict_row
-from samdan.tasks import Probes, Task, locations
+from samdan.tasks import Task, locations
 
 SAMPLE_TOKENS = 96
 
@@ -39,14 +41,20 @@ class Measuring:
     @property
     def subject(self) -> Subject:
         if self._subject is None:
-            self._subject = Subject(
+            subject = Subject(
                 self.run.scorer(self.stage), self.run.chat(), poll=self.run.signals.poll
             )
+            grow = self.run.recipe.grow
+            if self.stage is None and grow is not None and grow.vocab is not None:
+                # The base as it came reads with the tokenizer that it came with.
+                subject = replace(subject, chat=self.run.base_chat(), read=old_pieces(self.run))
+            self._subject = subject
         return self._subject
 
     def once(self, key: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result for (model, key), from the run's cache where it was measured before."""
-        text = json.dumps([self.model_hash, *key], ensure_ascii=False, sort_keys=True, default=str)
+        named = [MEASURED, self.model_hash, *key]
+        text = json.dumps(named, ensure_ascii=False, sort_keys=True, default=str)
         cached = self.run.ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())
         if not cached.is_file():
             write_json(cached, clean(measure()))
@@ -59,9 +67,21 @@ def evaluate(run: Run, step: Step) -> Result:
     stage = None if step.stage == "base" else step.stage
     outputs = run.ledger.outputs()
     measuring = Measuring(run, stage, outputs[step.reads[0]])
+    value = {"model": step.stage, **measured(run, measuring, step.reads[1:])}
+    write_json(run.ledger.evaluation(step.stage), value)
+    return Result(hash_of(value), {"metrics": len(value["results"])})
+
+
+def hash_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def measured(run: Run, measuring: Measuring, prepared: Sequence[str]) -> dict[str, Any]:
+    """Held-out sets of the ``prepared`` steps, the recipe's tasks, and answers to its samples."""
+    outputs = run.ledger.outputs()
     results: list[dict[str, Any]] = []
     items: dict[str, Any] = {}
-    sets = _heldout_sets(run, step, outputs)
+    sets = _heldout_sets(run, prepared, outputs)
     for label, (stage_name, digest) in sets.items():
         kept = run.stage(stage_name)
         key = ["heldout", label, kept.kind, kept.heldout.max_records, digest]
@@ -72,7 +92,7 @@ def evaluate(run: Run, step: Step) -> Result:
         run.signals.poll()
         read = [run.fingerprints.get(place) for place in locations(task)]
         heldout = None
-        if isinstance(task, Probes) and task.source:
+        if isinstance(task, OnDocuments) and task.source:
             folder, most, digest = _probed(run, task, sets)
             heldout = (folder, most)
             read += [digest, str(most)]
@@ -83,16 +103,15 @@ def evaluate(run: Run, step: Step) -> Result:
     samples = measuring.once(
         ["samples", list(run.recipe.samples)], partial(_samples, run, measuring)
     )
-    value = {"model": step.stage, "results": results, "items": items, "samples": samples["answers"]}
-    write_json(run.ledger.evaluation(step.stage), value)
-    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-    return Result(digest, {"metrics": len(results)})
+    return {"results": results, "items": items, "samples": samples["answers"]}
 
 
-def _heldout_sets(run: Run, step: Step, outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _heldout_sets(
+    run: Run, prepared: Sequence[str], outputs: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
     """By source: the stage that prepared its held-out set first, and the set's hash."""
     found: dict[str, tuple[str, str]] = {}
-    for name in step.reads[1:]:
+    for name in prepared:
         stage_name, _, label = name.split("/", 2)
         folder = run.ledger.source(stage_name, label) / "heldout"
         if label not in found and len(Shard(folder)):
@@ -107,7 +126,7 @@ def _heldout(measuring: Measuring, stage: AnyStage, label: str) -> dict[str, Any
 
 
 def _probed(
-    run: Run, task: Probes, sets: Mapping[str, tuple[str, str]]
+    run: Run, task: OnDocuments, sets: Mapping[str, tuple[str, str]]
 ) -> tuple[Path, int, str]:
     """The held-out documents that a task asks about, how many of them, and their hash."""
     label = str(task.source)
@@ -169,6 +188,7 @@ def gate(run: Run, step: Step) -> Result:
         "why": [verdict.message for verdict in failed],
         "verdicts": [verdict_row(verdict) for verdict in verdicts],
         "metrics": {name: comparison_row(c) for name, c in comparisons.items()},
+        "lengths": lengths(run, stage),
     }
     write_json(run.ledger.gate(stage.name), clean(value))
     facts = {"gate": value["gate"], "why": value["why"]}
@@ -178,9 +198,9 @@ def gate(run: Run, step: Step) -> Result:
 def compared(run: Run, stage: AnyStage) -> dict[str, Comparison]:
     """Every metric of base, parent and stage. Raises DataError when one was not measured on all."""
     parent = parent_stage(run.recipe, stage.name) or "base"
-    base, before, after = (_load(run, name) for name in ("base", parent, stage.name))
+    base, before, after = (load(run, name) for name in ("base", parent, stage.name))
     seed = run.recipe.seed
-    tables = [_by_name(model) for model in (base, before, after)]
+    tables = [results_of(model) for model in (base, before, after)]
     for model, table in zip(("base", parent), tables, strict=False):
         if missing := sorted(tables[2].keys() - table.keys()):
             # Anything put in its place would look like "no change".
@@ -193,6 +213,18 @@ def compared(run: Run, stage: AnyStage) -> dict[str, Comparison]:
         for name, result in tables[2].items()
     }
     return found | _rewards(stage, before, after, seed)
+
+
+def lengths(run: Run, stage: AnyStage) -> dict[str, dict[str, list[float]]]:
+    """Of every task's answers, the characters that 10%, half and 90% of them stay within."""
+    parent = parent_stage(run.recipe, stage.name) or "base"
+    found: dict[str, dict[str, list[float]]] = {}
+    for place, model in (("base", "base"), ("before", parent), ("after", stage.name)):
+        for name, result in results_of(load(run, model)).items():
+            task, _, metric = name.rpartition("/")
+            if metric == "length" and result.numerators:
+                found.setdefault(task, {})[place] = deciles(result.numerators)
+    return found
 
 
 def _rewards(
@@ -212,12 +244,12 @@ def _rewards(
     return found
 
 
-def _load(run: Run, stage: str) -> dict[str, Any]:
+def load(run: Run, stage: str) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(run.ledger.evaluation(stage).read_text("utf-8"))
     return value
 
 
-def _by_name(evaluation: Mapping[str, Any]) -> dict[str, EvalResult]:
+def results_of(evaluation: Mapping[str, Any]) -> dict[str, EvalResult]:
     results = [
         EvalResult(
             row["name"],

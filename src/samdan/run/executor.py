@@ -15,7 +15,7 @@ from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
-from samdan.run import evaluation, training
+from samdan.run import evaluation, growing, healing, training
 from samdan.run import steps as work
 from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
@@ -23,14 +23,18 @@ from samdan.run.context import Run, Say, Signals, process_info
 from samdan.run.faults import from_environment
 from samdan.run.fingerprints import fingerprints
 from samdan.run.judging import vote_fingerprints
-from samdan.run.ledger import Clock, Ledger
+from samdan.run.ledger import Clock, Ledger, read_json
 from samdan.run.reporting import write_report
 from samdan.run.responding import RuleFired, keep_attempts, respond
+from samdan.run.sinks import Sinks
 from samdan.train import parallel
+from samdan.train.state import of_others
 
 STEPS: dict[str, work.StepFunction] = {
     "tokenizer": work.make_tokenizer,
     "load": work.load_base,
+    "vocab": growing.learn_vocabulary,
+    "grow": growing.grow_base,
     "clean": work.clean,
     "copies": work.copies,
     "protect": work.protect,
@@ -39,10 +43,11 @@ STEPS: dict[str, work.StepFunction] = {
     "reference": work.reference,
     "train": training.train,
     "evaluate": evaluation.evaluate,
+    "healing": healing.measure_grown,
     "gate": evaluation.gate,
 }
 # What `samdan prepare` does: everything that reads data and nothing that needs the model.
-PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "prepare", "mix"})
+PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "vocab", "prepare", "mix"})
 TOLD = 240  # characters of a reason that the terminal shows
 # Steps that every process takes part in; the others are the main process's.
 TOGETHER = frozenset({"train"})
@@ -85,6 +90,7 @@ def execute(
     if not parallel.is_main():
         say = _silent
     ledger = Ledger(folder, writes=parallel.is_main())
+    sinks = Sinks(ledger, recipe.report_to if parallel.is_main() else (), say, progress)
     _claim(ledger)
     clock = Clock()
     status = "stopped"
@@ -95,10 +101,11 @@ def execute(
             faults = injected or from_environment()
             found = fingerprints(recipe) | vote_fingerprints(ledger, recipe)
             run = Run(
-                recipe, ledger, signals, say, progress, faults, found, engine or Engine(),
-                options.dry_responses,
+                recipe, ledger, signals, say, sinks.row, faults, found, engine or Engine(),
+                options.dry_responses, measured=sinks.results,
             )  # fmt: skip
             _begin(run)
+            sinks.begin(recipe.name)
             _walk(run, until, options.verbs)
             status = "done"
     except Preempted:
@@ -108,6 +115,7 @@ def execute(
         _record(ledger, "failed", text=str(error))
         raise
     finally:
+        sinks.end()
         _record(ledger, "ended", status=status, seconds=clock.seconds())
         if parallel.is_main():
             report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
@@ -180,9 +188,13 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
     if parallel.is_main():
         if before is not None and before.identity != identity(parts):
             _keep_earlier_attempt(run, step, reason)
+        if (left := _left_behind(run, step, parts)) is not None:
+            reason = left
         short = reason if len(reason) <= TOLD else f"{reason[:TOLD]} ... (whole in events.jsonl)"
-        run.say(f"{step.name}: {short}" if before else step.name)
-        run.ledger.record("step_begin", step=step.name, why=reason)
+        run.say(f"{step.name}: {short}" if before or left else step.name)
+        begun = {"components": parts} if step.verb == "train" else {}
+        run.ledger.record("step_begin", step=step.name, why=reason, **begun)
+    run.injected(step.name, 0)
     clock = Clock()
     result = _work(run, step, identity(parts))
     if parallel.is_main():
@@ -197,6 +209,7 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
         )
         if step.verb == "gate":
             write_report(run.ledger, run.recipe)
+            run.measured(step.stage, read_json(run.ledger.gate(step.stage)).get("metrics", {}))
     parallel.barrier()
     if step.verb == "train" and parallel.is_main():
         # Only now: a crash before the line above would need them.
@@ -204,6 +217,22 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
         for old in (home, *home.parent.glob("attempt-*/checkpoints")):
             shutil.rmtree(old, ignore_errors=True)
     _after_gate(run, step)
+
+
+def _left_behind(run: Run, step: Step, parts: Mapping[str, Any]) -> str | None:
+    """Why checkpoints of a training that began and did not end are no use to this one."""
+    begun = run.ledger.begun(step.name) if step.verb == "train" else None
+    responses = "recipe: responses"
+    if begun is None or parts.get(responses) != begun.get(responses):
+        return None  # a response says itself what it changed
+    changed = why_stale(parts, begun)
+    found = of_others(run.ledger.checkpoints(step.stage), identity(parts))
+    if changed is None or not found:
+        return None
+    return (
+        f"begins again, as what it depends on has changed since it was interrupted: {changed} "
+        f"({found} checkpoint{'' if found == 1 else 's'} of before not used)"
+    )
 
 
 def _work(run: Run, step: Step, step_identity: str) -> work.Result:
@@ -244,6 +273,8 @@ def _is_there(run: Run, step: Step) -> bool:
     ledger, stage = run.ledger, step.stage
     made = {
         "tokenizer": ledger.tokenizer() / "tokenizer.json",
+        "vocab": ledger.vocabulary() / "learned.json",
+        "grow": ledger.model(stage) / "config.json",
         "clean": ledger.clean(stage, step.source) / "manifest.json",
         "copies": ledger.copies(stage) / "manifest.json",
         "protect": ledger.guard() / "items.json",
@@ -252,6 +283,7 @@ def _is_there(run: Run, step: Step) -> bool:
         "reference": ledger.reference(stage),
         "train": ledger.model(stage) / "config.json",
         "evaluate": ledger.evaluation(stage),
+        "healing": ledger.grown(),
         "gate": ledger.gate(stage),
     }
     return step.verb not in made or made[step.verb].is_file()

@@ -79,6 +79,16 @@ def results(folder: Path, models: Sequence[str] = ()) -> dict[str, Any]:
         return found.summary(votes)
 
 
+def votes_told(ledger: Ledger) -> dict[str, Any]:
+    """The same for report.json; empty where nobody voted, ``unknown`` says what is in the way."""
+    if not ledger.votes().is_file():
+        return {}
+    try:
+        return results(ledger.folder)
+    except DataError as error:
+        return {"unknown": str(error)}
+
+
 # -- gates -----------------------------------------------------------------------------------------
 
 

@@ -56,8 +56,16 @@ class Ledger:
     def recipe_file(self) -> Path:
         return self.folder / "recipe.yaml"
 
+    @property
+    def now_file(self) -> Path:
+        return self.folder / "now.json"
+
     def tokenizer(self) -> Path:
         return self.folder / "base" / "tokenizer"
+
+    def vocabulary(self) -> Path:
+        """The tokenizer with new tokens, where the recipe's ``grow`` asks for some."""
+        return self.folder / "base" / "vocabulary"
 
     def model(self, stage: str) -> Path:
         return self.folder / stage / "model"
@@ -70,6 +78,9 @@ class Ledger:
 
     def copies(self, stage: str) -> Path:
         return self.folder / stage / "copies"
+
+    def templates(self, stage: str) -> Path:
+        return self.copies(stage) / "templates.json"
 
     def guard(self) -> Path:
         return self.folder / "base" / "protected"
@@ -91,6 +102,10 @@ class Ledger:
 
     def evaluation(self, stage: str) -> Path:
         return self.folder / stage / "eval.json"
+
+    def grown(self) -> Path:
+        """What the grown base was measured at before it trained."""
+        return self.folder / "base" / "grown.json"
 
     def gate(self, stage: str) -> Path:
         return self.folder / stage / "gate.json"
@@ -177,6 +192,14 @@ class Ledger:
                     float(event.get("seconds", 0.0)),
                     event.get("facts", {}),
                 )
+        return found
+
+    def begun(self, step: str) -> dict[str, Any] | None:
+        """What a step that began and did not end read, where it was written down."""
+        found: dict[str, Any] | None = None
+        for event in self.events():
+            if event.get("step") == step and event.get("event") in ("step_begin", "step_done"):
+                found = event.get("components") if event["event"] == "step_begin" else None
         return found
 
     def outputs(self) -> dict[str, str]:

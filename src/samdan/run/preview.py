@@ -10,16 +10,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
 
 from samdan.data.clean import Screen, Wash
 from samdan.data.formats import records
 from samdan.data.store import texts_of
+from samdan.data.tokens import Encoder
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
-from samdan.lm.model import load_chat
+from samdan.lm.infilling import add_tokens
+from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import AnyStage, ExistingBase, Recipe, Source
 from samdan.records import Conversation, Document, Drop, Message, Origin, PreferencePair, Record
 
@@ -77,7 +79,8 @@ def shown(recipe: Recipe, chat: ChatFormat | None, samples: int, only: str | Non
     yield ""
     for stage, source in recipe.sources():
         if only is None or stage.name == only:
-            yield from _lines(look(stage, source), chat, samples)
+            encode = Encoder(stage, source, chat, recipe.seed) if chat is not None else None
+            yield from _lines(look(stage, source), encode, samples)
             yield ""
     yield WHOLE
 
@@ -88,16 +91,20 @@ def tokenizer_of(recipe: Recipe) -> ChatFormat | None:
     path = spec.path if spec is not None else None
     if spec is None and isinstance(base, ExistingBase):
         path = base.path
-    return load_chat(path) if path is not None and Path(path).is_dir() else None
+    if path is None or not Path(path).is_dir():
+        return None
+    tokenizer = load_tokenizer(path)
+    add_tokens(tokenizer, recipe.added_tokens())
+    return ChatFormat(tokenizer)
 
 
-def _lines(found: Look, chat: ChatFormat | None, samples: int) -> Iterator[str]:
+def _lines(found: Look, encode: Encoder | None, samples: int) -> Iterator[str]:
     rows = f"the first {found.rows}" if found.rows == LOOKED_AT else f"{found.rows}"
     yield f"== {found.where}: {len(found.kept)} of {rows} rows kept"
     yield from _counts(found)
     for record in _spread(found.kept, samples):
         yield f"-- kept: {_where(record.origin)}"
-        yield from _record(record, chat)
+        yield from _record(record, encode)
         yield from _masks(record)
     for drop, text in _by_reason(found.dropped, samples):
         why = drop.detail.removeprefix(f"{drop.reason} ")
@@ -148,9 +155,9 @@ def _by_reason(
     return sorted(some, key=lambda pair: pair[0].reason)
 
 
-def _record(record: Record, chat: ChatFormat | None) -> Iterator[str]:
+def _record(record: Record, encode: Encoder | None) -> Iterator[str]:
     """The record line by line: as tokens with what is trained, or as it stands in the data."""
-    parts = _labelled(record, chat) if chat is not None else _plain(record)
+    parts = _labelled(record, encode) if encode is not None else _plain(record)
     for title, text in parts:
         if title:
             yield f"  {title}:"
@@ -169,12 +176,10 @@ def _plain(record: Record) -> Iterator[tuple[str, str]]:
         yield "rejected", _excerpt(_said(record.rejected))
 
 
-def _labelled(record: Record, chat: ChatFormat) -> Iterator[tuple[str, str]]:
+def _labelled(record: Record, encode: Encoder) -> Iterator[tuple[str, str]]:
     """The same as tokens, template and all, what is trained between ⟦ and ⟧."""
-    if isinstance(record, Document):
-        encoded: Encoded | Drop = chat.documents([record.text[:20_000]])[0]
-    else:
-        encoded = chat.encode(record)
+    short = replace(record, text=record.text[:20_000]) if isinstance(record, Document) else record
+    encoded = encode([short])[0]
     if isinstance(encoded, Drop):
         yield "", f"cannot be rendered: {encoded.detail}"
         return
@@ -182,9 +187,12 @@ def _labelled(record: Record, chat: ChatFormat) -> Iterator[tuple[str, str]]:
     if isinstance(record, PreferencePair):
         ends = (0, encoded.prefix, encoded.span, len(encoded))
         parts = dict(zip(("prompt", "chosen", "rejected"), pairwise(ends), strict=True))
+    elif encode.infilling is not None and encode.infilling.middle in encoded.tokens:
+        middle = encoded.tokens.tolist().index(encode.infilling.middle)
+        parts = {"around the middle": (0, middle), "the middle": (middle, len(encoded))}
     for title, (start, end) in parts.items():
         part = Encoded(encoded.tokens[start:end], encoded.trained[start:end])
-        yield title, show_labels(part, chat.tokenizer, LABELLED)
+        yield title, show_labels(part, encode.chat.tokenizer, LABELLED)
 
 
 def _masks(record: Record) -> Iterator[str]:

@@ -14,17 +14,22 @@ from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.redaction import redacted_values, secrets_of
 from samdan.report import data_card, render
+from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
+from samdan.run.curves import Curves, Reader
+from samdan.run.examples import examples
+from samdan.run.growth_report import growth_facts
+from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.schedule import warmup_length
 
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
-    "embedding_lr", "lm_head_lr", "weight_decay", "dropout", "beta", "loss_type", "nll_weight",
+    "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "weight_decay", "dropout",
+    "beta", "loss_type", "nll_weight",
 )  # fmt: skip
-CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 
 
 def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
@@ -40,14 +45,21 @@ def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     return report
 
 
-def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
-    """What report.json holds."""
+def assemble(
+    ledger: Ledger, recipe: Recipe, curves: Mapping[str, Curves] | None = None
+) -> dict[str, Any]:
+    """What report.json holds. ``curves``: by stage, where they have been read already."""
+    if curves is None:
+        curves = Reader(ledger.metrics_file).read()
     events = list(ledger.events())
     done = ledger.done()
     ended = [event for event in events if event["event"] == "ended"]
     began = [event for event in events if event["event"] == "begin"]
     failures = [event for event in events if event["event"] == "failed"]
-    stages = [_stage(ledger, stage, done) for stage in recipe.all_stages()]
+    stages = [
+        _stage(ledger, stage, done, curves.get(stage.name) or Curves())
+        for stage in recipe.all_stages()
+    ]
     status = last_status(events) or "running"
     message = failures[-1]["text"] if failures and status == "stopped" else _gate_message(stages)
     return clean(
@@ -64,37 +76,43 @@ def assemble(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
             "model": _model(ledger, recipe),
             "recipe": _text(ledger.recipe_file),
             "stages": stages,
-            "samples": _samples(ledger, recipe),
+            "growth": growth_facts(ledger, recipe),
+            "samples": examples(ledger, recipe),
+            "votes": votes_told(ledger),
             "lineage": _lineage(events, done),
             "events": _events(events),
         }
     )
 
 
-def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[str, Any]:
+def _stage(
+    ledger: Ledger, stage: AnyStage, done: Mapping[str, Done], curves: Curves
+) -> dict[str, Any]:
     name = stage.name
     trained = done.get(f"{name}/train")
     gate = read_json(ledger.gate(name)) if f"{name}/gate" in done else {}
     manifest = read_json(ledger.manifest(name))
     facts = trained.facts if trained else {}
-    rows = list(ledger.metrics(name))
     dropped: dict[str, int] = {}
     for account in manifest.get("by_source", {}).values():
         for reason, number in account["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + number
     dumped = stage.model_dump(mode="json")
+    phases = getattr(stage, "unfreeze", None) or ()
+    rows = list(ledger.metrics(name)) if phases else []
     if facts.get("steps"):  # as it really was, not as it was asked for
         dumped["warmup_steps"] = warmup_length(stage, int(facts["steps"]))
     return {
         "name": name,
         "kind": stage.kind,
-        "status": _status(trained, gate, rows, name == "base"),
+        "status": _status(trained, gate, bool(curves.steps), name == "base"),
         "seconds": trained.seconds if trained else None,
         "steps": facts.get("steps"),
-        "loss_beyond_3_sigma": share_beyond([row.get("loss") for row in rows]),
-        "tokens_per_second": _median([r.get("tokens_per_second") for r in rows]),
+        "loss_beyond_3_sigma": share_beyond(curves.values("loss")),
+        "tokens_per_second": _median(curves.values("tokens_per_second")),
         "settings": {k: dumped[k] for k in SETTINGS if dumped.get(k) is not None}
         | {"units_per_step": stage.units_per_step}
+        | {k: ", ".join(dumped[k]) for k in ("train_only", "freeze") if dumped[k]}
         | {k: facts[k] for k in ("precision", "micro_batch_tokens") if k in facts},
         "tokens": {
             "seen": manifest.get("tokens_seen", 0),
@@ -103,14 +121,17 @@ def _stage(ledger: Ledger, stage: AnyStage, done: Mapping[str, Done]) -> dict[st
         },
         "data": data_facts(ledger, stage),
         "metrics": gate.get("metrics", {}),
+        "lengths": gate.get("lengths", {}),
+        "phases": phases_of(phases, rows, facts.get("steps")),
+        "average": facts.get("average", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": ledger.next_attempt(name),
         **_attempts(ledger, name, gate),
         "gate": gate.get("gate", "none"),
         "model": f"{name}/model" if trained else None,
-        "curve": {"step": [r["step"] for r in rows]} | {k: [r.get(k) for r in rows] for k in CURVE},
-        "heldout_curve": _heldout_curve([{"step": 0, **ledger.measured_before(name)}, *rows]),
+        "curve": curves.curve(),
+        "heldout_curve": _heldout_curve(ledger.measured_before(name), curves),
     }
 
 
@@ -151,26 +172,32 @@ def _notes(prepared: Mapping[str, Any]) -> list[str]:
             f"Selected by {chosen['method']}: {after['documents']} of {before['documents']} "
             f"documents, {after['tokens']} of {before['tokens']} tokens (selection.md)"
         )
+    if found := prepared.get("infilling"):
+        notes.append(
+            f"Read with the middle last: {found['psm'] + found['spm']} of {found['documents']} "
+            f"documents (psm {found['psm']}, spm {found['spm']}); {found['too_long']} do not fit "
+            f"into one pack"
+        )
     return notes
 
 
-def _status(trained: Done | None, gate: Mapping[str, Any], rows: list[Any], is_base: bool) -> str:
+def _status(trained: Done | None, gate: Mapping[str, Any], began: bool, is_base: bool) -> str:
     if gate.get("gate") == "failed":
         return "failed"
     if trained is not None and (gate or is_base):
         return "done"
-    return "running" if trained is not None or rows else "pending"
+    return "running" if trained is not None or began else "pending"
 
 
-def _heldout_curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    curves: dict[str, Any] = {}
-    for row in rows:
-        for key, value in row.items():
-            if key.startswith("heldout/"):
-                curve = curves.setdefault(key.removeprefix("heldout/"), {"step": [], "value": []})
-                curve["step"].append(row["step"])
-                curve["value"].append(value)
-    return curves
+def _heldout_curve(before: Mapping[str, float], curves: Curves) -> dict[str, Any]:
+    start = Curves()
+    start.add_heldout({"step": 0, **before})
+    found = {name: {k: list(v) for k, v in one.items()} for name, one in start.heldout.items()}
+    for name, curve in curves.heldout.items():
+        whole = found.setdefault(name, {"step": [], "value": []})
+        for key, values in curve.items():
+            whole[key] += values
+    return found
 
 
 def _model(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
@@ -196,18 +223,6 @@ def _parameters(weights: Path) -> int:
     return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
-def _samples(ledger: Ledger, recipe: Recipe) -> list[dict[str, Any]]:
-    models = ["base", *(stage.name for stage in recipe.stages)]
-    answers = {name: read_json(ledger.evaluation(name)).get("samples", []) for name in models}
-    return [
-        {
-            "prompt": prompt,
-            "answers": {n: said[number] for n, said in answers.items() if number < len(said)},
-        }
-        for number, prompt in enumerate(recipe.samples)
-    ]
-
-
 def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dict[str, Any]]:
     last_begin = max((i for i, e in enumerate(events) if e["event"] == "begin"), default=0)
     reused = {e["step"] for e in events[last_begin:] if e["event"] == "step_skipped"}
@@ -231,7 +246,7 @@ def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dic
 def _events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = (
         "step_begin", "rule_fired", "responded", "response_proposed", "attempt_chosen",
-        "checkpoint_damaged", "attempt_kept", "preempted", "failed",
+        "checkpoint_damaged", "disk_filling", "attempt_kept", "preempted", "failed",
     )  # fmt: skip
     return [
         {

@@ -25,7 +25,9 @@ from samdan.run.verdicts import verdict_row
 from samdan.train import parallel
 from samdan.train.state import checkpoint_at
 
-RATES = frozenset({"learning_rate", "embedding_lr", "lm_head_lr", "lr_groups"})
+RATES = frozenset([
+    "learning_rate", "embedding_lr", "lm_head_lr", "new_rows_lr", "new_layers_lr", "lr_groups",
+])  # fmt: skip
 RESULTS = ("eval.json", "gate.json", "model", "checkpoints")
 Fired = Sequence[tuple[Rule, Verdict]]
 
@@ -60,9 +62,10 @@ def answer(run: Run, stage: AnyStage, fired: Fired) -> list[tuple[Response, dict
     if len(before) >= stage.max_responses or _settled(run, stage.name):
         return []
     spent: list[Any] = [row for response in before for row in response.responses]
+    fields = fields_of(stage) | {"templates": read_json(run.ledger.templates(stage.name))}
     found = []
     for rule, verdict in fired:
-        tried = first_with_room(rule, verdict, stage.kind, fields_of(stage), spent)
+        tried = first_with_room(rule, verdict, stage.kind, fields, spent)
         if tried is not None:
             spent.append(tried[0].model_dump(mode="json"))
             found.append(tried)
@@ -166,17 +169,21 @@ def _keep(run: Run, stage: str, folder: Path, why: Mapping[str, Any]) -> None:
 
 
 def _settle(run: Run, given: AnyStage) -> None:
-    """All attempts failed: the one with the fewest failed gates stays, the earliest of equals."""
+    """All attempts failed: the one with the fewest failed gates stays, of several the one whose
+    values lie nearest to the limits, of equals the earliest."""
     before: Sequence[Responded] = run.responses.get(given.name, ())
     if not before or not run.ledger.gate(given.name).is_file() or _settled(run, given.name):
         return
     attempts = [row.attempt for row in before]
     now = run.ledger.next_attempt(given.name)
-    failed = {now: _failed(run.ledger.gate(given.name))} | {
-        number: _failed(run.ledger.attempt(given.name, number) / "gate.json") for number in attempts
+    failed = {
+        number: _failed(_gate_of(run, given.name, number, now)) for number in (*attempts, now)
     }
-    best = min(sorted(failed), key=lambda number: failed[number])
-    why = "; ".join(f"attempt {number}: {_counted(failed[number])}" for number in sorted(failed))
+    beyond = {number: _beyond(_gate_of(run, given.name, number, now)) for number in failed}
+    best = min(sorted(failed), key=lambda number: (failed[number], beyond[number]))
+    why = "; ".join(
+        f"attempt {number}: {_counted(failed[number], beyond[number])}" for number in sorted(failed)
+    )
     place = (*attempts, now).index(best) + 1
     if best != now:
         last = run.ledger.attempt(given.name, now)
@@ -202,14 +209,33 @@ def _bring_back(run: Run, stage: str, folder: Path) -> None:
         run.ledger.record("step_done", step=name, **row)
 
 
-def _failed(gate: Path) -> float:
+def _gate_of(run: Run, stage: str, number: int, now: int) -> dict[str, Any]:
+    """What an attempt's gates said; empty where it never reached them."""
+    place = run.ledger.gate(stage)
+    return read_json(place if number == now else run.ledger.attempt(stage, number) / "gate.json")
+
+
+def _failed(gate: Mapping[str, Any]) -> float:
     """Gates that failed; an attempt that never reached them is the worst."""
-    value = read_json(gate)
-    return float(len(value["why"])) if "why" in value else float("inf")
+    return float(len(gate["why"])) if "why" in gate else float("inf")
 
 
-def _counted(failed: float) -> str:
-    return "stopped before its gates" if failed == float("inf") else f"{failed:.0f} gates failed"
+def _beyond(gate: Mapping[str, Any]) -> float:
+    """How far the failed gates' values lie beyond their limits, in limits, added up."""
+    total = 0.0
+    for verdict in gate.get("verdicts", []):
+        if verdict["fired"]:
+            value, limit = verdict["value"], verdict["limit"]
+            if value is None or limit is None:  # not measured, or not a number
+                return float("inf")
+            total += abs(value - limit) / (abs(limit) or 1.0)
+    return total
+
+
+def _counted(failed: float, beyond: float) -> str:
+    if failed == float("inf"):
+        return "stopped before its gates"
+    return f"{failed:.0f} gates failed, by {beyond:.2g} limits"
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,35 +4,73 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from samdan.lm.files import write_text
 from samdan.records import DataError
+from samdan.report.live import lines
+from samdan.report.numbers import duration
 from samdan.run.ledger import Ledger, last_status, read_json
+
+STALE = 60.0  # seconds after which a snapshot says how old it is
 
 
 def status_of(folder: Path) -> dict[str, Any]:
-    """What the events and metrics say: steps done, what is going on, the last metrics."""
+    """What the events and metrics say: steps done, what is going on, the last metrics.
+
+    ``now``: the snapshot that the training writes while it goes on (loss, held-out text, time left,
+    memory, rules and how near they are), whatever of it can be read; ``now_age``: its seconds.
+    """
     ledger = _existing(folder)
-    events = list(ledger.events())
+    events = [event for event in ledger.events() if "event" in event]
     began = [
         event for event in events if event["event"] in ("step_begin", "step_done", "step_skipped")
     ]
-    active = _is_held(folder)
+    active = is_held(folder)
     status = "running" if active else (last_status(events) or "interrupted")
-    current = began[-1]["step"] if active and began and began[-1]["event"] == "step_begin" else None
-    last = None
-    for last in ledger.metrics():  # noqa: B007 - the last row is wanted
-        pass
+    going = began[-1] if active and began and began[-1].get("event") == "step_begin" else {}
+    now = read_json(ledger.now_file)
+    is_now = going.get("step") == f"{now.get('stage')}/train"
     return {
         "run": str(folder),
         "status": status,
-        "current": current,
+        "current": going.get("step"),
+        "since": going.get("time"),
         "done": list(ledger.done()),
-        "last_metrics": last,
+        "last_metrics": last_line(ledger.metrics_file),
+        "now": now if is_now else {},
+        "now_age": _age(now.get("time")) if is_now else None,
+        "fired": [e for e in events if e["event"] == "rule_fired"][-3:],
         "message": next((e.get("text") for e in reversed(events) if e["event"] == "failed"), None),
     }
+
+
+def last_line(path: Path, size: int = 1 << 16) -> dict[str, Any] | None:
+    """The last whole JSON line of a file, read from its end: a run may have millions."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as opened:
+        opened.seek(max(0, path.stat().st_size - size))
+        tail = opened.read().decode("utf-8", "replace")
+    for line in reversed(tail.splitlines()):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            return row
+    return None
+
+
+def _age(time: object) -> float | None:
+    try:
+        then = datetime.fromisoformat(str(time))
+        return round((datetime.now(UTC) - then).total_seconds(), 1)
+    except (ValueError, TypeError):
+        return None
 
 
 def shown(folder: Path, as_json: bool) -> str:
@@ -49,25 +87,36 @@ def printable(text: str) -> str:
 
 
 def as_text(state: dict[str, Any]) -> str:
-    lines = [
-        f"{state['run']}: {state['status']}",
-        f"done: {', '.join(state['done']) or 'nothing yet'}",
-    ]
+    return "\n".join(_told(state))
+
+
+def _told(state: dict[str, Any]) -> Iterator[str]:
+    yield f"{state['run']}: {state['status']}"
+    done = state["done"]
+    yield f"done: {len(done)} steps, the last {done[-1]}" if done else "done: nothing yet"
     if state["current"]:
-        lines.append(f"now: {state['current']}")
-    row = state["last_metrics"]
-    if row:
+        since = _age(state["since"])
+        yield f"now: {state['current']}" + (f", for {duration(since)[0]}" if since else "")
+    if state["now"]:
+        yield from lines(state["now"])
+        if (state["now_age"] or 0) > STALE:
+            yield f"  (as of {duration(state['now_age'])[0]} ago)"
+    elif row := state["last_metrics"]:
         shown = (
             f"{k} {row[k]:.4g}"
             for k in ("loss", "lr", "tokens_per_second")
-            if row.get(k) is not None
+            if isinstance(row.get(k), int | float)
         )
-        lines.append(f"last: {row['step_name']} step {row['step']}, {', '.join(shown)}")
+        yield f"last: {row.get('step_name')} step {row.get('step')}, {', '.join(shown)}"
+    for event in state["fired"]:
+        yield (
+            f"fired: {event.get('rule')} at step {event.get('at')} of {event.get('step')}: "
+            f"{event.get('message')}"
+        )
     if state["message"] and state["status"] == "stopped":
-        lines.append(f"why: {state['message']}")
+        yield f"why: {state['message']}"
     if state["status"] in ("interrupted", "preempted"):
-        lines.append("run the same command again to go on")
-    return "\n".join(lines)
+        yield "run the same command again to go on"
 
 
 def again(folder: Path) -> str:
@@ -77,7 +126,7 @@ def again(folder: Path) -> str:
     ledger = _existing(folder)
     page, data = folder / "report.html", folder / "report.json"
     report = read_json(data)
-    if not report or _is_held(folder):
+    if not report or is_held(folder):
         from samdan.run.accepted import accepted, effective
         from samdan.run.loading import load_recipe
         from samdan.run.reporting import write_report
@@ -99,7 +148,7 @@ def _existing(folder: Path) -> Ledger:
     return ledger
 
 
-def _is_held(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
     """Whether a process is carrying out this run."""
     lock = folder / ".lock"
     if not lock.is_file():

@@ -19,16 +19,20 @@ from samdan.data.mixing import check_accounts, mix
 from samdan.data.prepare import Guard, Preparation, prepare_source
 from samdan.data.protect import Cleaned, build_guard
 from samdan.data.store import KEPT, clean_parts, read_part, texts_of
+from samdan.data.templates import cap_templates
 from samdan.evals.items import items_of
+from samdan.lm import growth
 from samdan.lm.chat import ChatFormat
 from samdan.lm.files import write_json
+from samdan.lm.infilling import add_tokens
 from samdan.lm.model import load_model, weights_hash
 from samdan.lm.shards import Index, Shard, TrainingData
 from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
-from samdan.plan import Step, components, identity, parent_stage, tokenizer_sources
-from samdan.recipe import AnyStage, Source
+from samdan.plan import Step, components, identity, tokenizer_sources
+from samdan.recipe import AnyStage, SftStage, Source
 from samdan.records import DataError
 from samdan.run.context import Run, existing_base
+from samdan.run.growth_plan import depth_of
 from samdan.run.labels import prove_labels
 from samdan.train import parallel
 from samdan.train.reference import reference_log_probs, save_reference
@@ -52,9 +56,11 @@ def make_tokenizer(run: Run, step: Step) -> Result:
     else:
         assert base is not None, "a base from scratch names its tokenizer"
         tokenizer = load_tokenizer(base.path, base.revision)
+    added = add_tokens(tokenizer, run.recipe.added_tokens())
     chat = ChatFormat(tokenizer)
+    new = [*added, *chat.new_tokens]
     folder = run.ledger.tokenizer()
-    _fresh(folder)
+    fresh(folder)
     tokenizer.save_pretrained(folder)
     facts = {
         "vocabulary": len(tokenizer),
@@ -62,9 +68,9 @@ def make_tokenizer(run: Run, step: Step) -> Result:
         "turn_end": tokenizer.convert_ids_to_tokens(chat.turn_end)
         if chat.turn_end is not None
         else None,
-        "new_tokens": len(chat.new_tokens),
+        "new_tokens": len(new),
     }
-    write_json(folder.parent / "chat.json", {"new_tokens": list(chat.new_tokens)})
+    write_json(folder.parent / "chat.json", {"new_tokens": new})
     return Result(tokenizer_hash(tokenizer), facts)
 
 
@@ -80,6 +86,7 @@ def load_base(run: Run, step: Step) -> Result:
     """Makes sure that the base can be loaded, and identifies it by its weights."""
     base = existing_base(run.recipe)
     assert base is not None
+    depth_of(run.recipe)  # what cannot be grown is told now, not after the data are read
     if Path(base.path).is_dir():
         return Result(weights_hash(Path(base.path)), {"base": base.path})
     model = load_model(base.path, base.revision)
@@ -97,11 +104,18 @@ def clean(run: Run, step: Step) -> Result:
 
 
 def copies(run: Run, step: Step) -> Result:
-    """Which records of a stage are copies of earlier ones, over all its sources."""
+    """Which records of a stage are copies of earlier ones, or too many in one template."""
     stage = run.stage(step.stage)
     cleaned = {s.label: run.ledger.clean(stage.name, s.label) for s in stage.data}
-    found = find_copies(cleaned, run.ledger.copies(stage.name), stage.dedup)
-    return Result(found["sha256"], _only(found, "copies"))
+    folder = run.ledger.copies(stage.name)
+    found = find_copies(cleaned, folder, stage.dedup)
+    if not isinstance(stage, SftStage):
+        return Result(found["sha256"], _only(found, "copies"))
+    framed = cap_templates(cleaned, folder, stage.max_template_share)
+    digest = found["sha256"]
+    if framed.get("left_out"):
+        digest = hashlib.sha256(f"{digest} {framed['sha256']}".encode()).hexdigest()
+    return Result(digest, _only(found, "copies") | {"templates": framed})
 
 
 def protect(run: Run, step: Step) -> Result:
@@ -123,12 +137,15 @@ def prepare(run: Run, step: Step) -> Result:
     chat, spec = run.chat(), run.recipe.decontaminate
     guard = Guard(run.ledger.guard(), spec) if spec else None
     given = Preparation(
-        chat, run.ledger.tokenizer(), run.recipe.seed, guard, run.engine, run.signals.poll
+        chat, run.tokenizer_folder(), run.recipe.seed, guard, run.engine, run.signals.poll
     )
     manifest = prepare_source(_cleaned(run, stage, source), folder, given)
     prove_labels(stage, source.label, Shard(folder), manifest, chat)
     counts = ("records_in", "records_trained", "records_heldout", "records_dropped")
-    return Result(manifest["sha256"], _only(manifest, *counts))
+    facts = _only(manifest, *counts)
+    if manifest["infilling"]:
+        facts |= {"infilling": manifest["infilling"]}
+    return Result(manifest["sha256"], facts)
 
 
 def _cleaned(run: Run, stage: AnyStage, source: Source) -> Cleaned:
@@ -174,7 +191,7 @@ def _add_what_prepare_left_out(account: dict[str, Any], folder: Path) -> None:
 def reference(run: Run, step: Step) -> Result:
     """The frozen parent's log-probabilities of every answer; once, before the stage trains."""
     stage = run.stage(step.stage)
-    scorer = run.scorer(parent_stage(run.recipe, stage.name), stage.precision)
+    scorer = run.scorer(run.parent(stage.name), stage.precision)
     values = reference_log_probs(
         scorer, training_data(run, stage), max(8192, stage.max_length * 2), run.signals.poll
     )
@@ -189,9 +206,10 @@ def training_data(run: Run, stage: AnyStage) -> TrainingData:
 
 
 def new_tokens(run: Run) -> tuple[int, ...]:
-    """Ids of special tokens that the chat template brought and the model has never seen."""
+    """Ids that the model has never seen: the chat template's special tokens, and what grew."""
     path = run.ledger.tokenizer().parent / "chat.json"
-    return tuple(json.loads(path.read_text("utf-8"))["new_tokens"])
+    grown = growth.read(run.ledger.model("base")) if run.recipe.grow else None
+    return (*json.loads(path.read_text("utf-8"))["new_tokens"], *(grown.new_ids if grown else ()))
 
 
 def _source(run: Run, step: Step) -> Source:
@@ -203,11 +221,11 @@ def _keep_what_belongs(run: Run, step: Step, folder: Path) -> None:
     mine = identity(components(step, run.ledger.outputs(), run.recipe.seed))
     marker = folder / "identity"
     if not marker.is_file() or marker.read_text("utf-8") != mine:
-        _fresh(folder)
+        fresh(folder)
         marker.write_text(mine, "utf-8")
 
 
-def _fresh(folder: Path) -> None:
+def fresh(folder: Path) -> None:
     """An empty folder: nothing of an earlier attempt is mixed in."""
     if folder.exists():
         shutil.rmtree(folder)

@@ -26,20 +26,25 @@ from samdan.lm.model import (
     scratch_model,
     weights_hash,
 )
+from samdan.lm.rope import stretched
 from samdan.lm.scoring import Scorer
-from samdan.plan import Step, components, identity, parent_stage
+from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
 from samdan.redaction import redacted, secrets_of
 from samdan.run.card import model_card
 from samdan.run.choices import choose, micro_batch
 from samdan.run.context import Run
+from samdan.run.learning import average_of, freeze, growth_of, put_average_in, unfreezing_of
+from samdan.run.peak import Peak
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.run.verdicts import verdict_row
+from samdan.run.watchdog import Watchdog
 from samdan.run.watching import Training, best_step, history_of, watched
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
 from samdan.train.optim import make_optimizer
+from samdan.train.room import require_room_for_all
 from samdan.train.state import (
     Progress,
     checkpoint_at,
@@ -57,27 +62,33 @@ def train(run: Run, step: Step) -> Result:
     outputs = run.ledger.outputs()
     training = _assemble(run, stage, identity(components(step, outputs, run.recipe.seed)))
     verdicts: dict[str, Verdict] = {}
+    peak = Peak()
     try:
         _to_the_end(training, verdicts)
     finally:
         training.saved()
+    most = peak.bytes()
     _go_to_best(training)
+    averaged = put_average_in(training)
     output = _export(training)
-    return Result(output, _facts(training, verdicts))
+    return Result(output, _facts(training, verdicts) | averaged | {"peak_memory": most})
 
 
 def _to_the_end(training: Training, verdicts: dict[str, Verdict]) -> None:
     """All steps, with checkpoints; the state is saved before a signal stops it."""
     run, stage = training.run, training.stage
-    for metrics in watched(training, verdicts):
-        asked_to_stop = parallel.any_rank(bool(run.signals.received))
-        if asked_to_stop or metrics.step % stage.save_steps == 0:
-            training.save()
-        if asked_to_stop:
-            training.saved()
-            run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
-            run.signals.receive_too()
-            run.signals.poll()
+    stacks = run.ledger.model(stage.name).parent / f"hang-{parallel.rank()}.txt"
+    with Watchdog(stacks, f"{stage.name}/train") as watchdog:
+        for metrics in watched(training, verdicts):
+            watchdog.alive()
+            asked_to_stop = parallel.any_rank(bool(run.signals.received))
+            if asked_to_stop or metrics.step % stage.save_steps == 0:
+                training.save()
+            if asked_to_stop:
+                training.saved()
+                run.ledger.record("preempted", step=f"{stage.name}/train", at=metrics.step)
+                run.signals.receive_too()
+                run.signals.poll()
 
 
 def _go_to_best(training: Training) -> None:
@@ -119,17 +130,24 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if split:
         sharding.shard(scorer, best_device(), scorer.bf16)
-    optimizer = make_optimizer(model, stage, run.is_scratch(stage.name))
+    if parallel.is_main():
+        _require_room(run, stage, model)
+    scratch = run.is_scratch(stage.name)
+    optimizer = make_optimizer(model, stage, scratch, growth_of(run, stage))
+    data = training_data(run, stage)
+    total = -(-data.index.num_units // int(chosen["units_per_step"]))
+    average = average_of(stage, model, total)
     progress = Progress(0, 0, "", step_identity, {})
     if found is not None:
-        progress = replace(load_checkpoint(found, model, optimizer), identity=step_identity)
+        loaded = load_checkpoint(found, model, optimizer, average)
+        progress = replace(loaded, identity=step_identity)
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
-    progress = replace(progress, chosen=micro_batch(stage, chosen, model.config))
+    progress = replace(progress, chosen=micro_batch(run, stage, chosen, model.config))
     run.ledger.cut_metrics(stage.name, progress.step)
     parallel.barrier()  # every process reads the same history
     run.ledger.record("chosen", step=f"{stage.name}/train", **progress.chosen)
     steps = Steps(
-        training_data(run, stage),
+        data,
         int(progress.chosen["units_per_step"]),
         int(progress.chosen["micro_batch_tokens"]),
         parallel.rank(),
@@ -137,7 +155,25 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     )
     history = history_of(run, stage, progress.step)
     writer = Writer() if best_device().type == "cuda" else None
-    return Training(run, stage, chat, scorer, optimizer, steps, progress, history, writer)
+    return Training(
+        run, stage, chat, scorer, optimizer, steps, progress, history, writer,
+        unfreezing_of(stage, model, optimizer), average,
+    )  # fmt: skip
+
+
+def _require_room(run: Run, stage: AnyStage, model: Any) -> None:
+    """Hours of training are not begun whose checkpoints the disk cannot hold."""
+    states = 2 if stage.optim == "adamw_8bit" else 8
+    averages = 0 if stage.average is None else 4
+    try:
+        require_room_for_all(
+            run.ledger.checkpoints(stage.name), model, 4 + states + averages, stage.save_total_limit
+        )
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"stages.{stage.name}: its checkpoints do not fit the disk: {error.strerror}. Free "
+            f"some space, choose another --out, or keep fewer (save_total_limit)"
+        ) from None
 
 
 def _checkpoint_of_response(run: Run, stage: AnyStage) -> Path | None:
@@ -166,12 +202,21 @@ def _model(run: Run, stage: AnyStage, chat: ChatFormat, empty: bool = False) -> 
     """What the stage starts from. ``empty``: its shape only, on the meta device."""
     if run.is_scratch(stage.name):
         assert isinstance(run.recipe.base, ScratchBase)
-        return scratch_model(run.recipe.base.scratch, chat.tokenizer, run.recipe.seed)
-    path, revision = run.model_location(parent_stage(run.recipe, stage.name))
+        model = scratch_model(run.recipe.base.scratch, chat.tokenizer, run.recipe.seed)
+        freeze(run, stage, model)
+        return model
+    path, revision = run.model_location(run.parent(stage.name))
     quantize = stage.lora.quantize if stage.lora else "none"
-    model = empty_model(path, revision) if empty else load_model(path, revision, quantize)
+    change = stretched(stage)
+    if empty:
+        model = empty_model(path, revision, change)
+    else:
+        model = load_model(path, revision, quantize, change)
     fit_embeddings(model, chat.tokenizer, run.recipe.seed)
-    return add_lora(model, stage.lora, new_tokens(run), run.recipe.seed) if stage.lora else model
+    if stage.lora is not None:
+        model = add_lora(model, stage.lora, new_tokens(run), run.recipe.seed)
+    freeze(run, stage, model)
+    return model
 
 
 def _export(training: Training) -> str:
@@ -215,11 +260,19 @@ def _stopped_at_turn(run: Run, stage: AnyStage) -> bool:
     return any(s.kind != "cpt" for s in run.recipe.stages[: names.index(stage.name)])
 
 
+def _trained_share(training: Training) -> float:
+    """Of all numbers of the model, those that the stage trains at some time."""
+    every = list(training.scorer.model.parameters())
+    trained = sum(p.numel() for p in every if p.requires_grad)
+    return trained / sum(p.numel() for p in every)
+
+
 def _facts(training: Training, verdicts: dict[str, Verdict]) -> dict[str, Any]:
     return {
         "steps": training.progress.step,
         "tokens": training.progress.tokens,
         "samples": training.progress.chain,
+        "trained_share": _trained_share(training),
         "kept_step": best_step(training.history) if training.stage.keep_best else None,
         "rules": [verdict_row(verdict) for verdict in verdicts.values()],
         **training.progress.chosen,

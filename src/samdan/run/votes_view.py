@@ -56,6 +56,12 @@ def _part(part: Mapping[str, Any]) -> Iterator[str]:
             f"{_interval(m['ci95'])}; {m['wins_b']} won, {m['wins_a']} lost, {m['ties']} equal, "
             f"{m['bad']} both bad; win rate with these as halves {_percent(m['rate_b'])}"
         )
+    for row in part["at_equal_length"]:
+        if row["rate_b"] is not None:
+            yield (
+                f"  {row['b']} over {row['a']} at equal length: {_percent(row['rate_b'])} "
+                f"{_interval(row['ci95'])}"
+            )
     if len(part["strengths"]) > 2:
         ranked = sorted(part["strengths"], key=lambda row: -row["points"])
         shown = [

@@ -69,6 +69,7 @@ class Preference:
         "rewards/chosen",
         "rewards/rejected",
         "chosen_logp_change_per_token",
+        "logp_shift_per_token",
     )
 
     def __init__(self, stage: DpoStage, reference: Tensor) -> None:
@@ -104,6 +105,7 @@ class Preference:
             rewards_P2[:, 0],
             rewards_P2[:, 1],
             ratio_P2[:, 0] / length_P2[:, 0],
+            (ratio_P2 / length_P2).abs().mean(dim=1),
         )
         return {name: value.sum() for name, value in zip(self.logged, values_P, strict=True)}
 

@@ -146,6 +146,12 @@ def add_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(names, summed.tolist(), strict=True))
 
 
+def mean_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
+    """The mean over all processes of each value: what they all judge by is one number."""
+    summed = add_over_ranks(values)
+    return {name: summed[name] / world_size() for name in values}
+
+
 def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sums gradients over all processes, in buckets of equal type. Missing ones count as zero.
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from samdan.lm.files import disk_errors
 from samdan.train import parallel
 from samdan.train.sharding import local_part, own_rows, row_limits
 
@@ -41,7 +42,8 @@ def write(folder: Path, kind: str, tensors: Mapping[str, Tensor], parts: int) ->
         if parts == 1 or isinstance(tensor, DTensor) or parallel.is_main()
     }
     name = file_name(kind, parallel.rank() if parts > 1 else 0, parts)
-    save_file(mine, folder / name)
+    with disk_errors():
+        save_file(mine, folder / name)
     return name
 
 

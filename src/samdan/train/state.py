@@ -8,12 +8,11 @@ each writes its own rows, and the main process does the rest.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from samdan.train import parallel, pieces
+from samdan.train.averaging import Averaging
+from samdan.train.blocks import parameter_of
 from samdan.train.optim import load_state_tensors, state_tensors
 from samdan.train.sharding import is_sharded, local_part
 from samdan.train.writer import Kinds, Writer, held_in_host
@@ -34,6 +35,7 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
     "state.json",
     "manifest.json",
 )
+AVERAGE = "average"  # begins the names of an average's tensors, which lie with the optimizer's
 MAX_MANIFEST = 10_000_000  # bytes; that of a thousand processes has 300 kB
 Injected = Callable[[str, int], None]
 
@@ -47,6 +49,32 @@ class Progress:
     chain: str  # hash over the samples seen
     identity: str  # of the train step: a checkpoint of another recipe is not this run's
     chosen: dict[str, Any]  # what the program chose by itself: precision, micro-batch size
+    phase: int = 0  # of ``unfreeze``
+    phase_began: int = 0  # steps done before it
+    updates: int = 0  # that the average of the weights has seen
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What else a checkpoint holds, and which older ones stay beside the newest.
+
+    The newest that is not behind step ``best``: a rule may want to go back to it. Those that an
+    ``average`` will be made of; of a moving average the tensors are in the checkpoint.
+    """
+
+    best: int | None = None
+    average: Averaging | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        found = self.average.tensors if self.average is not None else {}
+        return {f"{AVERAGE}.{name}": tensor for name, tensor in found.items()}
+
+    def keeps(self, found: Sequence[tuple[int, Path]], last: int) -> list[Path]:
+        """Of checkpoints by step, those up to ``last`` that stay whatever their age."""
+        before = [path for step, path in found if self.best is not None and step <= self.best]
+        needed = self.average.needs if self.average is not None else frozenset()
+        return before[-1:] + [path for step, path in found if step in needed and step <= last]
 
 
 def save_checkpoint(
@@ -56,21 +84,21 @@ def save_checkpoint(
     progress: Progress,
     keep: int,
     injected: Injected = lambda where, step: None,
-    best: int | None = None,
+    beside: Beside = Beside(),
     writer: Writer | None = None,
 ) -> Path:
-    """Writes ``folder/step-000123`` and removes all but the newest ``keep``.
+    """Writes ``folder/step-000123``, removes all but the newest ``keep`` and what ``beside`` keeps.
 
-    The newest that is not behind step ``best`` stays too: a rule may want to go back to it. All
-    processes call it where the model is split, else one. An error of one is raised in all. With a
-    ``writer``, a model that is not split is copied to the host and written there while training
+    All processes call it where the model is split, else one. An error of one is raised in all. With
+    a ``writer``, a model that is not split is copied to the host and written there while training
     goes on; what goes wrong is raised by the writer.
     """
     parts = parallel.world_size() if is_sharded(model) else 1
-    tensors: Kinds = {"model": trained_tensors(model), "optimizer": state_tensors(optimizer)}
+    states = state_tensors(optimizer) | beside.tensors
+    tensors: Kinds = {"model": trained_tensors(model), "optimizer": states}
     final = folder / f"step-{progress.step:06d}"
     write = partial(
-        _write, final, parts=parts, progress=progress, keep=keep, injected=injected, best=best
+        _write, final, parts=parts, progress=progress, keep=keep, injected=injected, beside=beside
     )
     if writer is not None and parts == 1:
         writer.wait()
@@ -90,7 +118,7 @@ def _write(
     progress: Progress,
     keep: int,
     injected: Injected,
-    best: int | None,
+    beside: Beside,
 ) -> None:
     """The folder, complete, and then what it makes superfluous gone."""
     folder = final.parent
@@ -112,7 +140,7 @@ def _write(
         raise
     injected("saved", progress.step)
     if main:
-        _keep_newest(folder, progress, keep, best)
+        _keep_newest(folder, progress, keep, beside)
 
 
 def _together(parts: int, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -183,28 +211,13 @@ def _complete(
     return {}
 
 
-def _keep_newest(folder: Path, progress: Progress, keep: int, best: int | None) -> None:
+def _keep_newest(folder: Path, progress: Progress, keep: int, beside: Beside) -> None:
     found = sorted(_candidates(folder, progress.identity))
     kept = [path for step, path in found if step <= progress.step][-keep:]
-    kept += [path for step, path in found if best is not None and step <= best][-1:]
+    kept += beside.keeps(found, progress.step)
     for _, path in found:  # a later one was passed over as damaged, or this would not be its past
         if path not in kept:
             shutil.rmtree(path)
-
-
-def require_room(folder: Path) -> None:
-    """Raises OSError before a checkpoint is begun for which the disk has no room.
-
-    As large as the last one is assumed, and a tenth more.
-    """
-    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
-    if not sizes:
-        return
-    needed, free = int(1.1 * max(sizes)), shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free on its disk"
-        )
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -234,6 +247,12 @@ def checkpoint_at(folder: Path, last: int) -> Path | None:
     return next((path for _, path in sorted(found, reverse=True) if verify(path) is None), None)
 
 
+def verified(folder: Path, identity: str, steps: Collection[int]) -> dict[int, Path]:
+    """The checkpoints of a train step after ``steps``, of those that verify."""
+    found = _candidates(folder, identity)
+    return {step: path for step, path in found if step in steps and verify(path) is None}
+
+
 def verify(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     manifest = _manifest(path)
@@ -260,7 +279,12 @@ def read_progress(path: Path) -> Progress:
     return Progress(**json.loads((path / STATE).read_text("utf-8")))
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Averaging | None = None,
+) -> Progress:
     """Puts a verified checkpoint's tensors into model and optimizer, whoever wrote them."""
     saved = pieces.Saved(path, "model")
     own = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -270,19 +294,34 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     with torch.no_grad():
         for name, parameter in own.items():
             local_part(parameter).copy_(saved.like(name, parameter))
-        load_state_tensors(optimizer, {full: _state(states, full, own) for full in states.names})
-    return read_progress(path)
+        found = {full: _state(states, full, own) for full in states.names}
+        averaged = {n.partition(".")[2]: found.pop(n) for n in list(found) if _is_average(n)}
+        load_state_tensors(optimizer, found)
+        progress = read_progress(path)
+        if average is not None:
+            average.load(averaged, progress.updates)
+    return progress
+
+
+def _is_average(name: str) -> bool:
+    return name.startswith(f"{AVERAGE}.")
 
 
 def _state(states: pieces.Saved, full: str, own: Mapping[str, nn.Parameter]) -> Tensor:
     """An optimizer's tensor, split as the parameter that it belongs to."""
-    parameter = own[full.partition(".")[2]]
+    parameter = own[parameter_of(full.partition(".")[2])]
     value = states.like(full, parameter)
     if not isinstance(parameter, DTensor) or value.ndim != parameter.ndim:
         return value
     state = torch.zeros_like(parameter, dtype=value.dtype)
     local_part(state).copy_(value)
     return state
+
+
+def of_others(folder: Path, identity: str) -> int:
+    """How many checkpoints belong to other identities; 0 where this one has some of its own."""
+    own = len(_candidates(folder, identity))
+    return 0 if own else len(list(folder.glob("step-*")))
 
 
 def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:

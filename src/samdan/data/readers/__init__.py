@@ -40,7 +40,14 @@ class Reader:
     apart: bool = False
 
 
+# Source code is read as it stands, one document a file.
+CODE: Final = (
+    ".py", ".pyi", ".rs", ".go", ".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".cs", ".java", ".kt",
+    ".scala", ".swift", ".js", ".jsx", ".ts", ".tsx", ".vue", ".rb", ".php", ".lua", ".jl", ".r",
+    ".sh", ".sql",
+)  # fmt: skip
 READERS: Final[Mapping[str, Reader]] = {
+    **dict.fromkeys(CODE, Reader(text_rows)),
     ".txt": Reader(text_rows),
     ".md": Reader(text_rows),
     ".jsonl": Reader(json_rows),
@@ -67,7 +74,7 @@ READERS: Final[Mapping[str, Reader]] = {
     ".tar.gz": Reader(tgz_members),
     ".tgz": Reader(tgz_members),
 }
-KINDS: Final = ", ".join(READERS)
+KINDS: Final = ", ".join([*(s for s in READERS if s not in CODE), "source code such as .py"])
 # Known, common, and not read: what to do about them.
 INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys((".doc", ".rtf", ".odt"), "save it as .docx"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from samdan.run.sinks import Terminal
+from samdan.run.terminal import Terminal
 
 
 def lines(capsys: pytest.CaptureFixture[str], steps: int, every: int) -> list[str]:

@@ -61,11 +61,20 @@ class Guard:
     """Stands before an application; ``policy`` is the page's Content-Security-Policy."""
 
     def __init__(
-        self, app: App, token: str, names: Collection[str], policy: str, rate: Rate | None = None
+        self,
+        app: App,
+        token: str,
+        names: Collection[str],
+        policy: str,
+        rate: Rate | None = None,
+        most: int = MAX_BODY,
     ) -> None:
-        """``names``: host names that are allowed beside addresses and ``localhost``."""
+        """``names``: host names that are allowed beside addresses and ``localhost``; ``most``:
+        bytes of a body.
+        """
         self.app = app
         self._rate = rate or Rate()
+        self._most = most
         self._token = token.encode()
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
         self._headers = [
@@ -98,12 +107,12 @@ class Guard:
             return
         try:
             async with asyncio.timeout(MAX_BODY_SECONDS):
-                body = await _body(receive)
+                body = await _body(receive, self._most)
         except TimeoutError:
             await _refuse(guarded, 408, f"a body is sent within {MAX_BODY_SECONDS:.0f} seconds")
             return
         if body is None:
-            await _refuse(guarded, 413, f"a body has at most {MAX_BODY} bytes")
+            await _refuse(guarded, 413, f"a body has at most {self._most} bytes")
             return
         given = False
 
@@ -153,7 +162,7 @@ class Guard:
         return len(given) == 1 and hmac.compare_digest(given[0], self._token)
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(receive: Receive, most: int) -> bytes | None:
     """The whole body, or None as soon as it is too long."""
     body = b""
     while True:
@@ -161,7 +170,7 @@ async def _body(receive: Receive) -> bytes | None:
         if message["type"] == "http.disconnect":
             return body
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
+        if len(body) > most:
             return None
         if not message.get("more_body", False):
             return body

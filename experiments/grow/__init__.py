@@ -1,0 +1,1 @@
+"""Growing a base, measured at demo scale: vocabulary, depth, unfreezing, learning rates."""

@@ -1,0 +1,1 @@
+"""Local pages: what every page that samdan serves has in common."""

@@ -1,0 +1,84 @@
+"""A page on a port of its own, for this machine unless it is told otherwise."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from samdan.pages.addresses import is_loopback
+from samdan.pages.guard import App
+from samdan.records import EnvironmentFailure
+
+ANY = ("0.0.0.0", "::")
+MAX_CONNECTIONS = 512  # 200 raters, each with two: a browser opens a second one at times
+
+
+class Listening:
+    """A server on a port of its own: ``serve`` blocks until it is interrupted or stopped."""
+
+    def __init__(self, app: App, token: str, host: str, port: int) -> None:
+        """``app``: behind its guard. Raises EnvironmentFailure when the address cannot be used."""
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self._socket = socket.socket(family, kind)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(address)
+            self._socket.listen(MAX_CONNECTIONS)  # they wait until they are served
+        except OSError as error:
+            raise EnvironmentFailure(_fault(host, port, error)) from None
+        self.port: int = self._socket.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{self.port}/?token={token}"
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,  # the address holds the token
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            http="h11",
+            h11_max_incomplete_event_size=16_384,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=10,
+        )
+        self._server = uvicorn.Server(config)
+
+    def serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+
+def _fault(host: str, port: int, error: OSError) -> str:
+    where = f"--host {host} --port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{where}: another program already listens there; choose another --port, or leave it "
+            f"out for any that is free"
+        )
+    if error.errno == errno.EACCES:
+        return f"{where}: not permitted; ports below 1024 belong to the system, choose a higher one"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"{where}: this machine has no such address; 127.0.0.1 is this machine alone"
+    return f"{where}: {error.strerror or error}"
+
+
+def warnings(host: str, what: str) -> Iterator[str]:
+    """What a person has to know before others can reach the page; ``what`` they can then do."""
+    if not is_loopback(host):
+        yield (
+            f"Others can reach this page: whoever has the address can {what}, and http can be "
+            f"read on the way. Use it in a network that you trust."
+        )
+    if host in ANY:
+        yield f"In place of {host}, others write the address of this machine."
