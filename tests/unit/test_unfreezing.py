@@ -419,7 +419,8 @@ def test_the_plan_counts_frozen_weights_out_and_a_moving_average_in() -> None:
 
 
 def test_the_plan_warns_of_phases_and_averages_that_do_not_come() -> None:
-    assert [r for r in remarks(tiny.cpt(unfreeze="eeve"), 5, None) if "5 optimizer steps for 7" in r]
+    said = remarks(tiny.cpt(unfreeze="eeve"), 5, None)
+    assert [r for r in said if "5 optimizer steps for 7" in r]
     few = remarks(tiny.cpt(average=Last(k=4), save_steps=5000), 6000, None)
     assert [r for r in few if "average is of 2 points, not 4" in r]
 
