@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -404,18 +404,17 @@ def test_a_jump_of_the_norm_between_phases_is_no_unstable_curve() -> None:
 def test_the_plan_counts_frozen_weights_out_and_a_moving_average_in() -> None:
     shape = KNOWN_SHAPES["Qwen/Qwen2.5-7B"]
     assert sum(size for _, size in shape.named_weights()) == shape.parameters
+    def parts(processes: int = 1, **fields: Any) -> Mapping[str, float]:
+        return memory(shape, tiny.cpt(**fields), Setting(4096, processes=processes)).parts
 
-    def parts(stage: Any, processes: int = 1) -> Any:
-        return memory(shape, stage, Setting(4096, processes=processes)).parts
-
-    plain, frozen = parts(tiny.cpt()), parts(tiny.cpt(freeze=("embed_tokens", "lm_head")))
+    plain, frozen = parts(), parts(freeze=("embed_tokens", "lm_head"))
     rows = 2 * 152_064 * 3584
     assert plain["optimizer"] - frozen["optimizer"] == 8 * rows
     assert plain["gradients"] - frozen["gradients"] == 4 * rows
     assert "average" not in plain
-    assert parts(tiny.cpt(average=Ema()))["average"] == 4 * shape.parameters
-    assert parts(tiny.cpt(average=Ema()), 2)["average"] == 2 * shape.parameters
-    assert "average" not in parts(tiny.cpt(average=Last()))
+    assert parts(average=Ema())["average"] == 4 * shape.parameters
+    assert parts(processes=2, average=Ema())["average"] == 2 * shape.parameters
+    assert "average" not in parts(average=Last())
 
 
 def test_the_plan_warns_of_phases_and_averages_that_do_not_come() -> None:

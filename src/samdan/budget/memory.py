@@ -16,7 +16,7 @@ from typing import Any
 from samdan.adapters import Lora
 from samdan.averaging import Ema
 from samdan.budget.shapes import GIB, Shape
-from samdan.stages import DpoStage, Stage
+from samdan.stages import CptStage, DpoStage, Stage
 from samdan.unfreezing import learns
 
 # Of the head, as `samdan.lm.head` has them: a chunk's fp32 logits, logits kept for the backward.
@@ -29,6 +29,8 @@ PROCESS_BYTES = {"cpu": 0.46e9, "cuda": 0.8e9}
 HOLES = {"cpu": 0.18, "cuda": 0.05}
 FROZEN_BYTES = {"none": 4.0, "8bit": 1.0, "4bit": 0.55}
 STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "adamw_offload": 0.0}
+# Ways of training that phases go with.
+PHASED = frozenset({"full fine-tuning", "full, optimizer states in host memory"})
 FULL = 0.92  # a plan that takes more of a device's memory is not called one that fits
 
 
@@ -243,6 +245,8 @@ def ways_that_fit(shape: Shape, stage: Stage, size: float, processes: int = 1) -
         "LoRA": {"lora": Lora()},
         "QLoRA, 4 bits": {"lora": Lora(quantize="4bit")},
     }
+    if isinstance(stage, CptStage) and stage.unfreeze is not None:  # of the weights themselves
+        ways = {name: change for name, change in ways.items() if name in PHASED}
     fitting = []
     for name, change in ways.items():
         changed = stage.model_copy(update={"gradient_checkpointing": True, **change})

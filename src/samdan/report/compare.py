@@ -70,14 +70,14 @@ def compared(first: Report, second: Report) -> Compared:
     unread = tuple(n for n, tree in enumerate(trees, 1) if tree is None)
     flat = [dict(_flat(tree)) for tree in trees]
     fields = () if unread else _fields(flat[0], flat[1])
-    one, other = _last(first), _last(second)
-    last = _measured(one, other) if one and other else None
+    ends = (_last(first), _last(second))
+    last = None if ends[0] is None or ends[1] is None else _measured(ends[0], ends[1])
     named = {str(stage.get("name")): stage for stage in risen(second)}
     shared = [
         _measured(stage, named[str(stage.get("name"))])
         for stage in risen(first)
         if str(stage.get("name")) in named
-        and (stage is not one or named[str(stage.get("name"))] is not other)
+        and (stage is not ends[0] or named[str(stage.get("name"))] is not ends[1])
     ]
     kept = tuple(one for one in shared if one.changes)
     return Compared(fields, unread, tuple(_costs(first, second)), last, kept)
@@ -167,14 +167,19 @@ def _moved(field: Field) -> tuple[str, str] | None:
 
 
 def _costs(first: Report, second: Report) -> Iterator[Cost]:
-    both = (first, second)
-    yield Cost("wall", *(duration(number(report.get("wall_seconds"))) for report in both))
-    yield Cost("tokens", *(amount(all_tokens(report)) for report in both))
-    yield Cost("rate", *(amount(throughput(report)) for report in both))
-    yield Cost("gates.n", *(_same(_gates(report)) for report in both))
-    yield Cost("retries", *(_same(_retries(report)) for report in both))
-    devices = [mapping(report.get("machine")).get("device") for report in both]
-    yield Cost("device", *(_same(str(device or ABSENT)) for device in devices))
+    told = [
+        {
+            "wall": duration(number(report.get("wall_seconds"))),
+            "tokens": amount(all_tokens(report)),
+            "rate": amount(throughput(report)),
+            "gates.n": _same(_gates(report)),
+            "retries": _same(_retries(report)),
+            "device": _same(str(mapping(report.get("machine")).get("device") or ABSENT)),
+        }
+        for report in (first, second)
+    ]
+    for key in told[0]:
+        yield Cost(key, told[0][key], told[1][key])
 
 
 def per_stage(first: Report, second: Report) -> Iterator[tuple[str, Stage, Stage]]:

@@ -152,8 +152,11 @@ def _fields(found: Compared) -> Html:
 
 
 def _costs(found: Compared, first: Named, second: Named) -> Html:
-    sides = [Column((name, name), "num two") for name in "AB"]
-    columns = (column("compare.what", "head"), *sides)
+    columns = (
+        column("compare.what", "head"),
+        Column(("A", "A"), "num two"),
+        Column(("B", "B"), "num two"),
+    )
     rows: list[Sequence[Html | Cell]] = [
         [say(cost.key), spell(cost.first), spell(cost.second)] for cost in found.costs
     ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from samdan.report.attempts import attempts
 from samdan.report.evidence import curves, evidence, section, settings
+from samdan.report.first import first_screen
 from samdan.report.growth import growth
-from samdan.report.inputs import data, samples
+from samdan.report.inputs import data
 from samdan.report.learning import learning
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
-from samdan.report.overview import header, notes, numbers, spell, status, tiers, verdict
+from samdan.report.overview import header, notes, spell, status, tiers
 from samdan.report.reading import Report, Stage, stages, verdicts
+from samdan.report.samples import samples
 from samdan.report.style import CSS, JS, POLICY
 from samdan.report.table import Cell, column, table
 from samdan.report.votes import votes
@@ -44,8 +47,7 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
     links = (tag("a", say(key), href=f"#{key}") for key, content in sections.items() if content)
     main = tag(
         "main",
-        verdict(report),
-        numbers(report),
+        first_screen(report),
         tiers(report),
         notes(report),
         tag("nav", *links, aria_label=spoken("nav")),
@@ -155,7 +157,28 @@ def lineage(report: Report) -> Html:
         ]
         for step in steps
     )
-    return section("lineage", table(say("lineage"), columns, rows))
+    return section("lineage", chain(report, steps), table(say("lineage"), columns, rows))
+
+
+def chain(report: Report, steps: Sequence[Mapping[str, Any]]) -> Html:
+    """The hashes of recipe, data and models, in order: enough to tell two models apart."""
+    made = {str(step.get("step")): step.get("output") for step in steps}
+    written = report.get("recipe")
+    links = [(say("chain.recipe"), hashlib.sha256(str(written).encode("utf-8", "replace")))]
+    rows = [(label, digest.hexdigest()) for label, digest in links if written]
+    if made.get("base/load"):
+        rows.append((say("chain.base"), str(made["base/load"])))
+    for stage in stages(report):
+        name = tag("bdi", text(stage.get("name")))
+        for step, key in (("mix", "chain.data"), ("train", "chain.model")):
+            output = made.get(f"{stage.get('name')}/{step}")
+            if output:
+                rows.append((say(key, stage=name), str(output)))
+    listed = (
+        tag("li", tag("span", label), tag("code", text(digest))) for label, digest in rows
+    )
+    how = tag("p", say("chain.how"), cls="soft small")
+    return join((tag("h3", say("chain")), how, tag("ol", *listed, cls="card chain")))
 
 
 def _hash(value: object) -> Html:
