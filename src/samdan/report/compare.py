@@ -109,7 +109,7 @@ def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _named(value: Sequence[Any]) -> dict[str, Any]:
-    """Entries by name, kind or place; empty for a list of plain values, which is compared as a whole."""
+    """Entries by name, kind or place; empty for a list of plain values, compared as a whole."""
     if not all(isinstance(one, Mapping) for one in value):
         return {}
     found: dict[str, Any] = {}
