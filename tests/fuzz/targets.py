@@ -297,11 +297,10 @@ def run_folders() -> Iterator[Case]:
 @contextmanager
 def requests() -> Iterator[Case]:
     """Whatever is sent, the page answers with a documented status or closes, and goes on."""
-    from samdan.judge.guard import Rate
-
     from judged import make_run
     from samdan.judge.server import Listening, Session
     from samdan.judge.store import Votes
+    from samdan.pages.guard import Rate
     from samdan.run.judging import judged
 
     allowed, Rate.allows = Rate.allows, lambda *_: True  # type: ignore[method-assign]
