@@ -45,6 +45,7 @@ MODELS = frozenset({"base", "tokenizer", "embedding", "surrogate"})
 # Files and folders of the run directory, and of a stage's data folder.
 RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
+    "now.json", "tensorboard", "wandb", "mlflow", "trackio",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
 TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | kinds_of(Tracker)
