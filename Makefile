@@ -57,8 +57,8 @@ soak: $(VENV)/.test  ## kill the demo 50 times at random; its weights end as tho
 fuzz: $(VENV)/.test  ## 22,000 changed inputs to everything that reads one (FUZZ_ARGS="--seed 7 --seconds 600")
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(PY) -m fuzz $(FUZZ_ARGS)
 
-lock: $(VENV)/.core  ## write requirements.lock: every dependency with its hashes
-	@$(PY) scripts/lock.py
+lock: $(VENV)/.audit  ## write requirements.lock: every dependency with its hashes
+	@$(VENV)/audit/bin/python scripts/lock.py
 
 licenses: $(VENV)/.test  ## write docs/licenses.md; fails on a licence that is not permissive
 	@$(PY) scripts/licenses.py
@@ -103,5 +103,5 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 # In an environment of its own: it looks at the lock, not at what is installed beside it.
 $(VENV)/.audit: $(VENV)/.made
 	@$(PY) -m venv $(VENV)/audit
-	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input pip-audit==2.10.1
+	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input "pip>=23.3" pip-audit==2.10.1
 	@touch $@

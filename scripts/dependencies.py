@@ -68,7 +68,7 @@ def _closure(wanted: Iterator[Requirement]) -> set[str]:
 
 
 def license_of(installed: Distribution) -> str:
-    """As the package says itself: an SPDX expression, classifiers, or its free text's first line."""
+    """As the package says itself: SPDX expression, classifiers, or its free text's first line."""
     data = installed.metadata
     if expression := data.get("License-Expression"):
         return str(expression)

@@ -23,8 +23,9 @@ ACCEPTED = {
 HEAD = """\
 # Licences
 
-samdan is Apache-2.0. Written by `make licenses` from what the installed packages say of themselves; a test holds
-that none has another kind of licence. `core` is installed always, the others with the extra of that name.
+samdan is Apache-2.0. Written by `make licenses` from what the installed packages say of
+themselves; a test holds that none has another kind of licence. `core` is installed always, the
+others with the extra of that name.
 
 | package | version | licence | needed by |
 |---|---|---|---|
@@ -52,7 +53,7 @@ def main() -> int:
     tail = ["", "Copyleft of single files, accepted:", "", *notes, ""]
     (ROOT / "docs" / "licenses.md").write_text(HEAD + "\n".join([*rows, *tail]), "utf-8")
     faults = [why for package in found if (why := fault(package))]
-    print("\n".join(faults) or f"docs/licenses.md: {len(found)} packages, all permissive or accepted")
+    print("\n".join(faults) or f"docs/licenses.md: {len(found)} packages, all accepted")
     return int(bool(faults))
 
 

@@ -1,13 +1,15 @@
 """Writes requirements.lock: every dependency with the hashes of the files that were resolved.
 
 Run by ``make lock``. pip itself resolves what pyproject.toml asks for within constraints.txt, for
-each supported Python on Linux x86-64, from whatever index it is set up with, and says what it would
-download; nothing is installed. Installing from the lock: see docs/security.md.
+each supported Python on Linux x86-64, from the public index alone (a local wheel has another hash),
+and says what it would download; nothing is installed. Needs pip 23.3 or newer, which reads metadata
+without the files. Installing from the lock: see docs/security.md.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -66,9 +68,16 @@ def _resolved(wanted: list[str], python: str) -> list[dict[str, Any]]:
         command += [word for name in PLATFORMS for word in ("--platform", name)]
         command += ["--target", folder, "--report", str(report)]
         command += ["-c", str(ROOT / "constraints.txt"), *wanted]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=_public())
         installed: list[dict[str, Any]] = json.loads(report.read_text("utf-8"))["install"]
         return installed
+
+
+def _public() -> dict[str, str]:
+    """The environment without indexes, folders and constraints of this machine."""
+    local = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_CONSTRAINT")
+    kept = {name: value for name, value in os.environ.items() if name not in local}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
 
 
 def _marker(pythons: list[str]) -> str:

@@ -57,8 +57,10 @@ def _component(package: Package, hashes: dict[str, list[str]]) -> dict[str, Any]
 
 
 def locked() -> dict[str, list[str]]:
-    """The hashes of requirements.lock, by ``name==version``."""
+    """The hashes of requirements.lock (none where there is no lock), by ``name==version``."""
     found: dict[str, list[str]] = {}
+    if not (ROOT / "requirements.lock").is_file():
+        return found
     name = ""
     for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines():
         if match := re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line):

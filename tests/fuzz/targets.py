@@ -117,8 +117,8 @@ def rows() -> Iterator[Case]:
             content = b"\n".join(line.replace(b"\n", b" ").replace(b"\r", b" ") for line in lines)
             path.write_bytes(content)
             kind = rng.choice(("cpt", "sft", "dpo"))
-            found = list(records(Source(path=str(path)), kind))
-            expected = sum(bool(line.strip(b" \t\x0b\x0c\0")) for line in content.split(b"\n"))
+            found = list(records(kind, Source(path=str(path))))
+            expected = sum(bool(line.strip()) for line in content.split(b"\n"))
             if len(found) < expected:
                 raise Wrong(f"{len(found)} records and drops of {expected} lines: {content!r}")
             kept = sum(not isinstance(item, Drop) for item in found)
@@ -136,6 +136,7 @@ def templates() -> Iterator[Case]:
 
     messages = [{"role": "user", "content": "가" * 50}, {"role": "assistant", "content": "나"}]
     numbers = ("0", "9", "99", "9999", "99999", "999999999", "10 ** 9", "'a'", "messages", "ns.x")
+    Template("").render(messages)  # imports are not a case's
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (24 << 30, before[1]))
 
@@ -296,11 +297,10 @@ def run_folders() -> Iterator[Case]:
 @contextmanager
 def requests() -> Iterator[Case]:
     """Whatever is sent, the page answers with a documented status or closes, and goes on."""
-    from samdan.judge.guard import Rate
-
     from judged import make_run
     from samdan.judge.server import Listening, Session
     from samdan.judge.store import Votes
+    from samdan.pages.guard import Rate
     from samdan.run.judging import judged
 
     allowed, Rate.allows = Rate.allows, lambda *_: True  # type: ignore[method-assign]

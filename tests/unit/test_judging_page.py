@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samdan.judge.guard import Rate
 from typer.testing import CliRunner
 
 from judged import make_run
 from samdan.commands.judge import app
-from samdan.judge import guard
 from samdan.judge.server import Listening, Session
 from samdan.judge.store import Votes
+from samdan.pages import guard
+from samdan.pages.addresses import is_loopback
+from samdan.pages.guard import Rate
 from samdan.records import SamdanError
 from samdan.run.judging import judged
-from samdan.run.serving import is_loopback
 
 
 class Client:

@@ -15,7 +15,7 @@ from samdan.recipe import parse
 from samdan.records import DataError, RecipeError
 from samdan.redaction import redacted, redacted_values, secrets_of
 from samdan.run.ledger import Ledger
-from samdan.run.sinks import Terminal
+from samdan.run.terminal import Terminal
 
 HUB = "hf_" + "aB3" * 12
 OPEN = "sk-proj-" + "x9Y" * 10

@@ -95,6 +95,7 @@ class View:
         self._live.update(shown)
 
     def say(self, text: str) -> None:
+        """``text`` may hold what data or a library said: nothing that the terminal would obey."""
         self._console.print(text)
 
     def stop(self) -> None:
