@@ -28,7 +28,7 @@ from samdan.growing.depth import LlamaPro, Solar, layout
 
 STEPS = 60  # of the base without growth
 POINTS = 2  # measurements while training, the last one behind it
-LAYERS = MODEL["num_hidden_layers"]
+LAYERS = int(MODEL["num_hidden_layers"])
 NONE = "no growth"
 # By case: base.grow.depth, and fields of the stage. Identity blocks train alone by default.
 CASES: dict[str, tuple[Tree | None, Tree]] = {
@@ -69,7 +69,7 @@ def compute(case: str) -> float:
 def _multiplications(case: str) -> float:
     """Per token: forward, gradients of activations down to what learns, gradients of weights."""
     grow, fields = CASES[case]
-    hidden, inner = MODEL["hidden_size"], MODEL["intermediate_size"]
+    hidden, inner = int(MODEL["hidden_size"]), int(MODEL["intermediate_size"])
     layer, head = 4 * hidden * hidden + 3 * hidden * inner, hidden * VOCAB
     new = [False] * LAYERS
     if grow is not None:
