@@ -15,9 +15,9 @@ from samdan.lm.batch import Encoded
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
-# ``--quick`` takes these unless told to search. Found by ``--quick --search`` on two cores, seconds
-# of a step. dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2 without padding: 5.7.
-# cpt, the same: 6.9, 5.7, 4.4. No batch is larger than a step.
+# ``--quick`` takes these unless told to search. Found by ``--quick --search`` on two cores, in
+# seconds a step. dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2 without
+# padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. No batch is larger than a step.
 BEST: dict[str, Flags] = {
     "cpt": {"batch": 2, "gradient_checkpointing": False, "padding_free": True},
     "sft": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},

@@ -114,15 +114,17 @@ def test_the_page_answers_and_names_nothing_outside(other: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("wrong", [None, {}, [], "text", -1, True])
 def test_any_part_may_be_missing_or_odd(wrong: Any, other: dict[str, Any]) -> None:
+    other["recipe"] = ""
+    whole = {**report(), "recipe": ""}
     for key in other:
         broken = {**other, key: wrong}
-        assert as_text(("a", broken), ("b", report()))
-        assert as_page(("a", report()), ("b", broken))
+        assert as_text(("a", broken), ("b", whole))
+        assert as_page(("a", whole), ("b", broken))
     for key in other["stages"][1]:
         broken = copy.deepcopy(other)
         broken["stages"][1][key] = wrong
-        assert as_text(("a", report()), ("b", broken))
-        assert as_page(("a", broken), ("b", report()))
+        assert as_text(("a", whole), ("b", broken))
+        assert as_page(("a", broken), ("b", whole))
 
 
 def test_a_recipe_that_cannot_be_read_is_told(other: dict[str, Any]) -> None:

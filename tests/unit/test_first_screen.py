@@ -129,7 +129,7 @@ def test_a_model_that_was_asked_something_else_is_left_out(tmp_path: Path) -> No
     ledger, recipe = Ledger(tmp_path), parse(RECIPE, "r")
     evaluated(tmp_path, "base", [item(1, True), {"chosen_logp": 1.0}], [])
     evaluated(tmp_path, "cpt", [item(2, True)], [])
-    (row,) = examples(ledger, recipe)
+    _, row = examples(ledger, recipe)
     assert row["answers"] == {"base": "answer 1"}
 
 

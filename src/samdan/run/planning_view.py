@@ -54,7 +54,7 @@ def print_plan(
                 print(line)
             for response in responses.get(plan.name, ()):
                 print(f"  changed by a response: {shown(response.changes)}")
-        for line in _total(plans, folder):
+        for line in _total(plans, folder, target):
             print(line)
         print("\nsteps:")
         for step, why in states:
@@ -165,7 +165,7 @@ def _parts(fewest: Seconds, most: Seconds) -> Iterator[str]:
             yield f"{what} {_span(low, high)}"
 
 
-def _total(plans: list[StagePlan], folder: Path) -> Iterator[str]:
+def _total(plans: list[StagePlan], folder: Path, target: Target) -> Iterator[str]:
     found = totals(plans)
     parts = []
     if found["seconds"] is not None:
@@ -176,8 +176,9 @@ def _total(plans: list[StagePlan], folder: Path) -> Iterator[str]:
         parts.append(f"memory {found['memory'] / GIB:.2f} GiB")
     if found["disk"] is not None:
         free = free_disk(folder)
-        parts.append(f"disk {found['disk'] / GB:.2f} GB of {free / GB:.0f} GB free")
-        if found["disk"] > free:
+        here = f" of {free / GB:.0f} GB free" if target.name == HERE else ""
+        parts.append(f"disk {found['disk'] / GB:.2f} GB{here}")
+        if here and found["disk"] > free:
             parts.append("NOT ENOUGH DISK")
     if parts:
         yield "\nall stages: " + "   ".join(parts)
