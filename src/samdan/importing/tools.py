@@ -1,8 +1,8 @@
 """What the other tools call things, what they take where nothing is said, what they do unasked.
 
 Names and defaults: LLaMA-Factory's ``hparams``, Axolotl's configuration schema, TRL 1.x's
-``SFTConfig`` and ``DPOConfig``, ms-swift's command-line parameters, as of autumn 2026. What they do
-silently was read in their sources. To add a tool, write its table here.
+``SFTConfig`` and ``DPOConfig``, ms-swift's command-line parameters, as known in autumn 2026; not
+read out of their sources, so a version may differ. To add a tool, write its table here.
 """
 
 from __future__ import annotations
