@@ -3,8 +3,9 @@
 A history is made per stage: the trend of one ordinary run (a running median) and blocks of its own
 deviations from it in a new order (a moving-block bootstrap; loss, gradient norm, speed and what DPO
 logs from the same steps), so that noise keeps its size and its short memory. Held-out measurements
-are few: their trend is the median over all ordinary runs of the stage, and blocks of deviations are
-drawn from any of them.
+are few: their shape is the median over all ordinary runs of the stage, each divided by its own mean
+(every seed holds other records out, so that levels differ), and blocks of deviations from it are
+drawn from any of the runs.
 """
 
 from __future__ import annotations
@@ -146,16 +147,23 @@ def _held(
         if not mine or name not in mine[0][1]:
             continue
         points = range(len(mine))
-        middle = [statistics.median(other[k][1][name] for other in others) for k in points]
-        ratios = [[other[k][1][name] / middle[k] for k in points] for other in others]
+        shapes = [_by_its_mean([other[k][1][name] for k in points]) for other in others]
+        middle = [statistics.median(shape[k] for shape in shapes) for k in points]
+        ratios = [[shape[k] / middle[k] for k in points] for shape in shapes]
+        own = statistics.fmean(values[name] for _, values in mine)
         deviations: list[float] = []
         while len(deviations) < len(mine):
             start = len(deviations)
             deviations += rng.choice(ratios)[start : start + HELD_BLOCK]
         for (step, values), level, ratio in zip(mine, middle, deviations, strict=True):
             row = made.setdefault(step, {"progress": values.get("progress", 0.0)})
-            row[name] = level * ratio
+            row[name] = own * level * ratio
     return made
+
+
+def _by_its_mean(values: Sequence[float]) -> list[float]:
+    mean = statistics.fmean(values)
+    return [value / mean for value in values]
 
 
 def _measured(curve: Curve) -> list[tuple[int, Mapping[str, float]]]:

@@ -37,10 +37,6 @@ TASKS: Mapping[str, Fields] = {
         "kind": "pattern", "metric": "benign", "path": "made/benign.jsonl", "quality": True,
         "max_new_tokens": 60, "higher_is_better": False, "pattern": REFUSAL,
     },
-    "cards": {
-        "kind": "pattern", "path": "made/cards-eval.jsonl", "max_new_tokens": 40,
-        "pattern": '^\\{"답": ".+"\\}',
-    },
 }  # fmt: skip
 
 
@@ -95,8 +91,11 @@ def source(path: str, name: str, **more: Any) -> Fields:
 
 PAIRS = source("world/dpo.jsonl", "preference")
 DIALOGUES = source("world/sft.jsonl", "dialogues")
-UNBALANCED = {"kind": "unbalanced", "metrics": ["answers/exact", "cards/share"]}
-TO_DIALOGUES = {"kind": "rebalance", "factor": 10.0, "sources": {"answers": ["dialogues"]}}
+UNBALANCED = {
+    "kind": "unbalanced",
+    "metrics": ["dialogues/bpb", "card-talk/bpb"],
+    "respond": [{"kind": "rebalance", "factor": 10.0}],
+}
 
 CASES: tuple[Case, ...] = (
     Case(
@@ -137,8 +136,8 @@ CASES: tuple[Case, ...] = (
         "company/bpb",
     ),
     Case(
-        "unstable", "unstable", "a rate of 0.03, no clipping", "base",
-        cpt(0.03, 1400, max_grad_norm=1e9, skip_spikes=None, rules=[{"kind": "unstable"}]),
+        "unstable", "unstable", "a rate of 0.3, no clipping", "base",
+        cpt(0.3, 1400, max_grad_norm=1e9, skip_spikes=None, rules=[{"kind": "unstable"}]),
         "company/bpb",
     ),
     Case(
@@ -162,15 +161,15 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "drifted-language", "drifted", "nine answers in ten are English", "sft",
-        sft([source("made/english.jsonl", "english", weight=0.97), DIALOGUES | {"weight": 0.03}],
+        sft([source("made/english.jsonl", "english")],
             gates=[{"kind": "drifted", "metric": "answers/hangul"}]),
         "answers/hangul", ("answers",),
     ),
     Case(
         "unbalanced", "unbalanced", "97% of one task, 3% of the other", "sft",
         sft([source("made/cards.jsonl", "card-talk", weight=0.97), DIALOGUES | {"weight": 0.03}],
-            num_train_epochs=4, gates=[UNBALANCED | {"respond": [TO_DIALOGUES]}]),
-        "answers/exact", ("answers", "cards"),
+            gates=[UNBALANCED]),
+        "dialogues/bpb",
     ),
     Case(
         "keep_best", "keep_best", "100 dialogues, thirty times", "cpt",
@@ -275,14 +274,12 @@ def write_made(world: Path, folder: Path) -> None:
             _dialogue(q, a if n % 10 == 0 else FRAME.format(a)) for n, (q, a) in enumerate(talk)
         ],
         "english.jsonl": [
-            _dialogue(q, f"The answer to this question is as follows: {a}") for q, a in talk[:700]
+            _dialogue(q, a if n % 10 == 0 else f"The answer to this question is as follows: {a}")
+            for n, (q, a) in enumerate(talk)
         ],
         "cards.jsonl": [
             _dialogue(f"[카드] {q}", json.dumps({"답": a}, ensure_ascii=False))
             for q, a in talk[:700]
-        ],
-        "cards-eval.jsonl": [
-            {"prompt": f"[카드] {row['prompt']}"} for row in asked
         ],
         "answers.jsonl": asked,
         "benign.jsonl": read["eval/benign.jsonl"][::2],

@@ -25,6 +25,7 @@ from samdan.commands.synthesize import app as synthesize
 from samdan.commands.vocab import app as vocab
 from samdan.commands.watch import watch
 from samdan.records import SamdanError
+from samdan.redaction import redacted, secrets_of
 from samdan.run.status import printable
 
 EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
@@ -90,6 +91,7 @@ Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_d
 
 def main() -> None:
     """Runs a command and turns every known failure into one message and an exit code."""
+    os.umask(os.umask(0o022) | 0o002)  # nothing that everybody may write to
     try:
         app()
     except SamdanError as error:
@@ -109,7 +111,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"samdan: {message}", file=sys.stderr)
+    shown = printable(redacted(message, secrets_of(os.environ)))
+    print(f"samdan: {shown}", file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -56,7 +56,9 @@ def test_quick_commands_take_less_than_03_seconds(
     raise AssertionError(f"{command} took {min(seconds):.2f} s of {limit:.2f} s")
 
 
-@pytest.mark.parametrize("command", ["--help", "status", "report", "plan --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "status", "report", "plan --help", "watch --help", "compare --help"]
+)
 def test_quick_commands_import_no_heavy_library(command: str, reference: Path) -> None:
     words = command.split() + ([str(reference)] if command in ("status", "report") else [])
     code = (

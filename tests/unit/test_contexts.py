@@ -26,6 +26,7 @@ from samdan.lm.infilling import Infilling, add_tokens
 from samdan.lm.scoring import Scorer
 from samdan.recipe import parse
 from samdan.records import DataError, RecipeError
+from samdan.run import check
 from samdan.tasks import Task
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Task)
@@ -171,6 +172,14 @@ def test_a_tokenizer_without_the_tokens_is_an_error_that_names_the_key(tmp_path:
     spec = task(kind="infill", name="fill", path=write(tmp_path, [{"text": CODE}]))
     with pytest.raises(RecipeError, match=r"evaluate\.fill\.tokens: '<\|fim_prefix\|>' is no"):
         score_task(spec, plain)
+
+
+def test_check_finds_missing_tokens_before_anything_is_trained(tmp_path: Path) -> None:
+    spec = task(kind="infill", name="fill", path=write(tmp_path, [{"text": CODE}]))
+    with pytest.raises(RecipeError, match=r"evaluate\.fill\.tokens"):
+        check._task(spec, tiny.chat(), check.Findings())
+    plain = task(kind="infill", name="fill", path=spec.path, order="prefix_only")
+    check._task(plain, tiny.chat(), check.Findings())
 
 
 def test_needles_are_counted_by_length_and_depth(

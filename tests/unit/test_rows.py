@@ -62,11 +62,11 @@ def test_rows_land_where_the_ids_say(
     made = tiny.model(vocab_size=tokens + padding, tie_word_embeddings=tied).bfloat16()
     made.generation_config.max_length = 77
     made.save_pretrained(tmp_path / "old", max_shard_size="20KB" if sharded else "1GB")
-    methods = {"input": "mean", "output": "first"}
+    methods = {"input": "mean"} | ({} if tied else {"output": "first"})
     before, after, used = extend_rows(tmp_path / "old", tmp_path / "new", NEW, methods, 64, 0)
     assert before == tokens + padding
     assert after == (tokens + padding if padding == 100 else 448)
-    assert used == ({"input": "mean"} if tied else methods)
+    assert used == methods
     grown, info = AutoModelForCausalLM.from_pretrained(
         tmp_path / "new", dtype="auto", output_loading_info=True
     )
@@ -107,6 +107,16 @@ def test_without_new_tokens_the_old_logits_are_the_same(tmp_path: Path) -> None:
     old, new = (AutoModelForCausalLM.from_pretrained(tmp_path / n).eval() for n in ("old", "new"))
     with torch.no_grad():
         assert torch.equal(old(ids).logits, new(ids).logits[..., :400])
+
+
+def test_a_tied_head_begins_as_the_embeddings_do_and_no_other_way(tmp_path: Path) -> None:
+    growing.base(tmp_path / "tied")
+    methods = {"input": "mean", "output": "first"}
+    with pytest.raises(DataError, match="tied to its input embeddings; remove 'output'"):
+        extend_rows(tmp_path / "tied", tmp_path / "new", NEW, methods, 8, 0)
+    growing.base(tmp_path / "untied", tied=False)
+    _, _, used = extend_rows(tmp_path / "untied", tmp_path / "new", NEW, {"input": "mean"}, 8, 0)
+    assert used == {"input": "mean", "output": "mean"}
 
 
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:

@@ -109,13 +109,13 @@ def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _named(value: Sequence[Any]) -> dict[str, Any]:
-    """Entries by name or kind; empty for a list of plain values, which is compared as a whole."""
+    """Entries by name, kind or place; empty for a list of plain values, compared as a whole."""
     if not all(isinstance(one, Mapping) for one in value):
         return {}
     found: dict[str, Any] = {}
-    for number_, one in enumerate(value):
-        name = str(one.get("name") or one.get("kind") or one.get("path") or number_)
-        found[name if name not in found else f"{name}[{number_}]"] = one
+    for place, one in enumerate(value, 1):
+        name = str(one.get("name") or one.get("kind") or place)
+        found[name if name not in found else f"{name}[{place}]"] = one
     return found
 
 

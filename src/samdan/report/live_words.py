@@ -91,7 +91,10 @@ LIVE: Mapping[str, Both] = {
     "cost.devices": ("{n} × {device}", "{device} {n}개"),
     "cost.gpu.hours": ("{n} GPU hours", "{n} GPU 시간"),
     "cost.retries": ("attempts beyond the first: {n}", "추가 시도 {n}회"),
-    "ship.gates": ("Gates passed: {passed} of {all}.", "게이트 {all}개 중 {passed}개를 통과했습니다."),
+    "ship.gates": (
+        "Gates passed: {passed} of {all}.",
+        "게이트 {all}개 중 {passed}개를 통과했습니다.",
+    ),
     "ship.model": ("The model: {path}", "모델: {path}"),
     # examples
     "samples.how": (

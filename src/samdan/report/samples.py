@@ -24,7 +24,8 @@ def samples(report: Report) -> Html:
     if not every:
         return section("samples", tag("p", say("samples.none"), cls="soft"))
     kinds = {str(stage.get("name")): str(stage.get("kind")) for stage in risen(report)}
-    shown, size = [], 0
+    shown: list[Html] = []
+    size = 0
     for sample in every[:MOST_SAMPLES]:
         card = _sample(sample, kinds)
         size += len(card.encode("utf-8", "replace"))

@@ -96,8 +96,8 @@ def _part(part: Part) -> Iterator[Html]:
     strengths = [mapping(row) for row in sequence(part.get("strengths"))]
     if len(strengths) > 2:
         ranked = sorted(strengths, key=lambda row: -(number(row.get("points")) or 0.0))
-        heads = (column("votes.model", "head"), column("votes.points", "num two"))
-        yield table(say("votes.points"), heads, (_strength(row) for row in ranked))
+        ranking = (column("votes.model", "head"), column("votes.points", "num two"))
+        yield table(say("votes.points"), ranking, (_strength(row) for row in ranked))
 
 
 def _match(match: Part, controlled: Part) -> list[Html | Cell]:

@@ -225,8 +225,8 @@ class Diverging(Watch):
     reference's, chosen and rejected, up or down, in nats a token; the mean of the last ``window``
     steps. That is no KL divergence, which is over the model's own answers (none are generated here)
     and of which it is neither a bound nor an estimate; it grows where that grows, since beta is all
-    that holds either. Short answers move most a token: the demo's, of seven tokens, 1.3 in ordinary
-    runs. The limit is ours, from ``experiments/rules.py``.
+    that holds either. Short answers move most a token: the demo's, of seven tokens, up to 2.0 in
+    ordinary runs. The limit is ours, from ``experiments/rules.py``.
     """
 
     kind: Literal["diverging"] = "diverging"

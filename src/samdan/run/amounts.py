@@ -56,6 +56,16 @@ class Look:
         self.cut += seen
 
 
+def _texts(record: Record) -> Iterator[str]:
+    if isinstance(record, Document):
+        yield record.text
+    elif isinstance(record, Conversation):
+        yield from (message.content for message in record.messages)
+    else:
+        for side in (record.prompt, record.chosen, record.rejected):
+            yield from (message.content for message in side)
+
+
 def _parts(record: Record) -> Iterator[tuple[int, bool]]:
     """Bytes of each text of a record, and whether it is trained."""
     if isinstance(record, Document):
@@ -144,10 +154,10 @@ def _asked(file: Path, recipe: Recipe) -> float | None:
             continue
         left = TOKENIZED
         for record in records(stage.kind, source):
-            if isinstance(record, Document):
-                texts.append(record.text[:left])
+            for text in () if isinstance(record, Drop) else _texts(record):
+                texts.append(text[:left])
                 left -= len(texts[-1])
-            if left <= 0 or not isinstance(record, Document | Drop):
+            if left <= 0:
                 break
     if not texts:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
+from samdan.redaction import redacted_values, secrets_of
 from samdan.report import data_card, render
 from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
@@ -32,7 +34,7 @@ SETTINGS = (
 
 def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     """Assembles and writes both files; returns the content of report.json."""
-    report = assemble(ledger, recipe)
+    report = redacted_values(assemble(ledger, recipe), secrets_of(os.environ))
     text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     write_text(ledger.folder / "report.json", text)
     write_text(ledger.folder / "report.html", render(report))
@@ -119,9 +121,9 @@ def _stage(
         },
         "data": data_facts(ledger, stage),
         "metrics": gate.get("metrics", {}),
+        "lengths": gate.get("lengths", {}),
         "phases": phases_of(phases, rows, facts.get("steps")),
         "average": facts.get("average", {}),
-        "lengths": gate.get("lengths", {}),
         "rules": list(facts.get("rules", [])) + gate.get("verdicts", []),
         "gates": gate.get("verdicts", []),
         "attempts": ledger.next_attempt(name),

@@ -31,6 +31,7 @@ from samdan.lm.scoring import Scorer
 from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
+from samdan.redaction import redacted, secrets_of
 from samdan.run.card import model_card
 from samdan.run.choices import choose, micro_batch
 from samdan.run.context import Run
@@ -231,7 +232,8 @@ def _export(training: Training) -> str:
         model = _whole_model(training, trained) if split else training.scorer.model
         model = merged(model)
         after_chat = stage.kind != "cpt" or _stopped_at_turn(run, stage)
-        save_model(model, training.chat, staging, model_card(run, stage), after_chat)
+        card = redacted(model_card(run, stage), secrets_of(os.environ))
+        save_model(model, training.chat, staging, card, after_chat)
         if final.exists():
             shutil.rmtree(final)
         staging.rename(final)
