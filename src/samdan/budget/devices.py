@@ -1,7 +1,7 @@
 """GPUs that a plan can be made for without having one: memory, and dense bf16 peak.
 
-As the makers' data sheets give them, to the best of our knowledge (checked for A100, H100 and H200);
-the peak is of dense products that add in fp32, without sparsity.
+As the makers' data sheets give them, to the best of our knowledge (checked:
+A100, H100, H200); the peak is of dense products that add in fp32, without sparsity.
 """
 
 from __future__ import annotations
