@@ -10,6 +10,7 @@ PY := $(VENV)/bin/python
 # Test processes; 0 runs the tests in one process, with all cores for torch.
 JOBS ?= 2
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 DEMO_ARGS ?=
 SOAK_ARGS ?=
 
@@ -20,7 +21,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 # The core: checked strictly by mypy, and free of torch. A module may be a file or a package.
-CORE := records spec infilling rope contexts answers cleaning personal preferences removing hangul filters responses rules tasks selecting sources growing adapters averaging unfreezing trackers stages recipe schedule advice budget report plan packing
+CORE := records spec infilling rope contexts answers cleaning personal preferences redaction removing hangul filters responses rules tasks selecting aliases sources growing adapters averaging unfreezing trackers stages recipe schedule advice budget importing report plan packing
 CORE_PATHS := $(wildcard $(foreach m,$(CORE),src/samdan/$(m).py src/samdan/$(m)))
 
 ifeq ($(JOBS),0)
@@ -30,7 +31,7 @@ XDIST := -n $(JOBS) --dist loadfile
 test test-all: export OMP_NUM_THREADS := 1
 endif
 
-.PHONY: help demo test test-all lint soak clean
+.PHONY: help demo test test-all lint soak fuzz lock licenses sbom audit clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -52,6 +53,21 @@ lint: $(VENV)/.test  ## ruff on everything, mypy on the core
 
 soak: $(VENV)/.test  ## kill the demo 50 times at random; its weights end as those of a calm run
 	@$(PY) tests/soak.py $(SOAK_ARGS)
+
+fuzz: $(VENV)/.test  ## 22,000 changed inputs to everything that reads one (FUZZ_ARGS="--seed 7 --seconds 600")
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(PY) -m fuzz $(FUZZ_ARGS)
+
+lock: $(VENV)/.audit  ## write requirements.lock: every dependency with its hashes
+	@$(VENV)/audit/bin/python scripts/lock.py
+
+licenses: $(VENV)/.test  ## write docs/licenses.md; fails on a licence that is not permissive
+	@$(PY) scripts/licenses.py
+
+sbom: $(VENV)/.core  ## write build/sbom.json: a bill of materials (CycloneDX) of what is installed
+	@mkdir -p build && $(PY) scripts/sbom.py > build/sbom.json && echo build/sbom.json
+
+audit: $(VENV)/.audit  ## ask for known vulnerabilities of everything in requirements.lock (network)
+	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean:  ## remove the environment, caches and build outputs; runs/ stays
 	@rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache src/*.egg-info
@@ -83,3 +99,9 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing samdan and its test tools into $(VENV) (about 1.6 GB; once)"
 	@$(PIP_INSTALL) -e '.[test]'
 	@touch $(VENV)/.core $@
+
+# In an environment of its own: it looks at the lock, not at what is installed beside it.
+$(VENV)/.audit: $(VENV)/.made
+	@$(PY) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input "pip>=23.3" pip-audit==2.10.1
+	@touch $@

@@ -15,12 +15,12 @@ from samdan.lm.batch import Encoded
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
-# ``--quick`` takes these unless told to search. From one step of each at its sizes, one thread of a
-# busy machine, in processor seconds. dpo: batch 4, 2, 1: 20.6, 20.0, 15.3. sft: batch 2, 1: 11.8,
-# 10.2; 2 without padding: 9.4. cpt was not searched. No batch is larger than a step.
+# ``--quick`` takes these unless told to search. Found by ``--quick --search`` on two cores, in
+# seconds a step. dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2 without
+# padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. No batch is larger than a step.
 BEST: dict[str, Flags] = {
-    "cpt": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
-    "sft": {"batch": 2, "gradient_checkpointing": False, "padding_free": True},
+    "cpt": {"batch": 2, "gradient_checkpointing": False, "padding_free": True},
+    "sft": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
     "dpo": {"batch": 1, "gradient_checkpointing": False, "precompute": True},
 }
 

@@ -30,6 +30,8 @@ VARIABLES = ("total", "value", "result", "amount", "part", "size")
 OPERATIONS = {"+": "plus", "-": "minus", "*": "times", "/": "over"}
 SHORT, LONG = 256, 1024
 LENGTHS = (128, 256, 512, 1024)
+# By variant: per seed, stage and metric.
+Found = dict[str, list[dict[str, dict[str, EvalResult]]]]
 # Only its base is of interest: the model to compare infilling with.
 PLAIN = "no infilling"
 # What the long phase changes, by the name of the variant.
@@ -97,21 +99,21 @@ def recipe_text(
     infilling = {"fim": {"add_missing": True}} if fim else {}
     source = {"clean": None, "personal": None}
     shared = {
-        "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "dedup": None,
+        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "dedup": None,
         "precision": "fp32", "save_steps": 100_000, "heldout": {"share": 0.02, "max_records": 40},
     }  # fmt: skip
     infill = [
         {"kind": "infill", "name": f"infill-{order}", "path": "unseen.jsonl", "lines": "all",
-         "order": order, "min_chars": 8, "max_new_tokens": 32, "max_items": 120}
+         "order": order, "min_chars": 8, "max_new_tokens": 32, "max_items": 80}
         for order in (("psm", "spm", "prefix_only") if fim else ("prefix_only",))
     ]  # fmt: skip
     found = {"kind": "needle", "name": "needle", "path": "hay.jsonl", "language": "en",
-             "lengths": LENGTHS, "per_cell": 8}  # fmt: skip
+             "lengths": LENGTHS, "per_cell": 5}  # fmt: skip
     tree = {
         "samdan": 1, "name": name, "seed": seed, "decontaminate": None,
         "base": {
             "scratch": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-                        "max_position_embeddings": SHORT},
+                        "max_position_embeddings": SHORT, "initializer_range": 0.1},
             "tokenizer": {"vocab_size": 420},
             "data": [{"path": "short.jsonl", "name": "short", **source, **infilling}],
             "train": {**shared, "max_length": SHORT, "learning_rate": 3e-3,
@@ -168,11 +170,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, nargs=2, default=(700, 100))
+    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 100))
     given = parser.parse_args()
-    variants: list[tuple[str, bool, dict[str, Any] | None]] = [(PLAIN, False, None)]
-    variants += [(name, True, rope) for name, rope in PHASES.items()]
-    found: dict[str, list[dict[str, dict[str, EvalResult]]]] = {}
+    variants: list[tuple[str, bool, dict[str, Any] | None]] = [
+        (name, True, rope) for name, rope in PHASES.items()
+    ]
+    variants.insert(1, (PLAIN, False, None))
+    found: Found = {}
     for seed in given.seeds:
         world = given.out / f"world-{seed}"
         write_world(world, seed)
@@ -181,7 +185,13 @@ def main() -> None:
             text = recipe_text(seed, fim, rope, steps, f"code-{seed}-{number}")
             results = measured(given.out / f"run-{seed}-{number}", world.resolve(), text)
             found.setdefault(name, []).append(results)
-    table = {
+            _write(found, given)
+    _print(_table(found))
+
+
+def _table(found: Found) -> dict[str, Any]:
+    """By variant, model and metric: the value over the seeds that are done."""
+    return {
         name: {
             stage: {
                 metric: pooled([one[stage][metric] for one in by_seed])
@@ -192,10 +202,13 @@ def main() -> None:
         }
         for name, by_seed in found.items()
     }
-    text = json.dumps({"seeds": given.seeds, "steps": given.steps, "variants": table}, indent=1)
+
+
+def _write(found: Found, given: argparse.Namespace) -> None:
+    """After every run, so that what is measured so far can be looked at."""
     if given.results:
-        given.results.write_text(text + "\n", "utf-8")
-    _print(table)
+        value = {"seeds": given.seeds, "steps": given.steps, "variants": _table(found)}
+        given.results.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
 
 
 def _print(table: dict[str, Any]) -> None:

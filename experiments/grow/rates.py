@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.grow.common import Study, adapt, arguments, base, paired
 from experiments.grow.unfreezing import (
+    BASE,
     FIELDS,
     GROW,
     HEADINGS,
@@ -40,7 +41,7 @@ PAIRS = (
 def main() -> None:
     given = arguments(__doc__)
     study = Study(given.results)
-    model = base(given.home, given.data, given.seeds[0])
+    model = base(given.home, given.data, BASE)
     for case in CASES:
         for seed in given.seeds:
             study.measure(case, seed, Arm(given.home, case, seed, model))

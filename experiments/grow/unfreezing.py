@@ -18,6 +18,7 @@ from experiments.grow.common import Measured, Study, adapt, arguments, base, pai
 
 GROW: Mapping[str, Any] = {"vocab": {"merges": 600, "min_count": 20, "sources": ["law"]}}
 STEPS = 100
+BASE = 1  # seed of the one base
 # A source of no tokens (English) is still measured.
 FIELDS = {
     "replay": 0.0, "max_steps": STEPS, "eval_steps": STEPS,
@@ -37,7 +38,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
 def main() -> None:
     given = arguments(__doc__)
     study = Study(given.results)
-    model = base(given.home, given.data, given.seeds[0])
+    model = base(given.home, given.data, BASE)
     for case in CASES:
         for seed in given.seeds:
             study.measure(case, seed, Arm(given.home, case, seed, model))

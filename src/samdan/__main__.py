@@ -6,6 +6,7 @@ loading the command-line library, when they are called in their plain form.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -26,13 +27,15 @@ def _answered(arguments: list[str]) -> bool:
     if as_json and plain[0] == "report":
         return False
     from samdan.records import SamdanError
-    from samdan.run.status import again, shown
+    from samdan.redaction import redacted, secrets_of
+    from samdan.run.status import again, printable, shown
 
     try:
         folder = Path(plain[1])
         print(shown(folder, as_json) if plain[0] == "status" else again(folder))
     except SamdanError as error:
-        print(f"samdan: {error}", file=sys.stderr)
+        told = printable(redacted(str(error), secrets_of(os.environ)))
+        print(f"samdan: {told}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:
         pass

@@ -33,7 +33,7 @@ class Row:
 
 TABLE: Final = (
     Row(5 * BILLION, 1 / 30, 1 / 10, "below 5B", "TiC-LM 2504.02107, ChipNeMo 2311.00176"),
-    Row(50 * BILLION, 1 / 10, 1 / 3, "5B to 50B", "TiC-LM 2504.02107"),
+    Row(50 * BILLION, 1 / 10, 1 / 3, "5B to 50B", "summaries of published runs"),
     Row(100 * BILLION, 1 / 3, 1 / 2, "50B to 100B", "between its neighbours; no study of its own"),
     Row(float("inf"), 1 / 2, 1.0, "above 100B", "Code Llama 2308.12950, Ibrahim 2403.08763"),
 )

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from samdan import __version__
+from samdan.commands import planning, starting
 from samdan.commands.chat import chat
+from samdan.commands.compare import compare
 from samdan.commands.judge import app as judge
 from samdan.commands.merge import app as merge
 from samdan.commands.quiet import quiet_libraries
@@ -23,9 +25,14 @@ from samdan.commands.synthesize import app as synthesize
 from samdan.commands.vocab import app as vocab
 from samdan.commands.watch import watch
 from samdan.records import SamdanError
+from samdan.redaction import redacted, secrets_of
 from samdan.run.status import printable
 
 EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
+OUT_OF_MEMORY = (
+    "out of memory, outside a training step, which would have taken less at a time; `samdan plan` "
+    "tells what fits: a smaller base, max_length, or several GPUs"
+)
 app = typer.Typer(
     name="samdan",
     help="Adapts a language model in three stages (CPT, SFT, DPO) from one recipe, with evidence "
@@ -44,6 +51,11 @@ app.add_typer(vocab, name="vocab")
 app.command(
     epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
 )(watch)
+app.command(
+    epilog="Examples: `samdan compare runs/a runs/b`, `samdan compare runs/a runs/b --out ab.html`"
+)(compare)
+starting.add_to(app)
+planning.add_to(app)
 
 
 class Engines(StrEnum):
@@ -79,6 +91,7 @@ Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_d
 
 def main() -> None:
     """Runs a command and turns every known failure into one message and an exit code."""
+    os.umask(os.umask(0o022) | 0o002)  # nothing that everybody may write to
     try:
         app()
     except SamdanError as error:
@@ -90,11 +103,16 @@ def main() -> None:
     except OSError as error:
         _fail(_environment(error), 4)
     except MemoryError:
-        _fail("out of memory; lower per_device_train_batch_size or micro_batch_tokens", 4)
+        _fail(OUT_OF_MEMORY, 4)
+    except RuntimeError as error:  # torch's, of a device or the host; named, not imported
+        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
+            raise
+        _fail(OUT_OF_MEMORY, 4)
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"samdan: {message}", file=sys.stderr)
+    shown = printable(redacted(message, secrets_of(os.environ)))
+    print(f"samdan: {shown}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -225,27 +243,6 @@ def preview(
         print(printable(line))
 
 
-@app.command(epilog="Examples: `samdan plan recipe.yaml`, `samdan plan recipe.yaml --json`")
-def plan(
-    recipe: RecipePath,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False),
-    ] = None,
-    until: Until = None,
-    set_: Set = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="GPUs that will train together, under torchrun or srun.")
-    ] = 1,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """What a run would do and why, how long each stage is, and what fits into memory."""
-    from samdan.run.loading import load_recipe
-    from samdan.run.planning_view import print_plan
-
-    print_plan(load_recipe(recipe, set_ or ()), out, until, json_, processes)
-
-
 @app.command(epilog="Example: `samdan status runs/first`")
 def status(
     run_dir: RunPath,
@@ -287,13 +284,6 @@ def evaluate(
         low, high = row["ci95"]
         print(f"{name:40} {row['value']:.4f}  [{low:.4f}, {high:.4f}]  n={row['n']}")
 
-
-@app.command(epilog="Example: `samdan schema > samdan.schema.json`")
-def schema() -> None:
-    """Prints the recipe's JSON schema, for editors."""
-    from samdan.recipe import schema as recipe_schema
-
-    print(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
 
 
 def _carried_out(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
+from samdan import aliases
 from samdan.adapters import Lora
 from samdan.contexts import OnDocuments
 from samdan.filters import KINDS
@@ -26,6 +27,7 @@ from samdan.spec import (
     kinds_of,
     parse_yaml,
     plain,
+    require_no_secrets,
     set_value,
 )
 from samdan.stages import AnyStage, CptStage, DpoStage, SftStage, Stage, gates_of
@@ -43,6 +45,7 @@ MODELS = frozenset({"base", "tokenizer", "embedding", "surrogate"})
 # Files and folders of the run directory, and of a stage's data folder.
 RESERVED_NAMES = frozenset([
     "base", "cache", "report.html", "report.json", "recipe.yaml", "events.jsonl", "metrics.jsonl",
+    "now.json", "tensorboard", "wandb", "mlflow", "trackio",
 ])  # fmt: skip
 RESERVED_SOURCES = frozenset({"manifest.json", "README.md", "reference.npy"})
 TAGS = KINDS | kinds_of(Monitor) | kinds_of(Gate) | kinds_of(Response) | kinds_of(Tracker)
@@ -324,13 +327,24 @@ class Recipe(Spec):
         )
 
 
-def parse(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """YAML text to a recipe. ``name`` stands in error messages. Raises RecipeError."""
+def parse(
+    text: str,
+    name: str,
+    overrides: Sequence[str] = (),
+    hint: aliases.Hint = lambda text: None,
+) -> Recipe:
+    """YAML text to a recipe. ``name`` stands in error messages. Raises RecipeError.
+
+    ``hint`` is told of every field that stands there under another tool's name.
+    """
     tree = parse_yaml(text, name)
+    aliases.rename(tree, name, hint)
     for assignment in overrides:
-        set_value(tree, assignment)
+        set_value(tree, aliases.assignment(assignment, hint))
+    given = plain(tree)
+    require_no_secrets(given, name)
     try:
-        return _RECIPE.validate_python(plain(tree))
+        return _RECIPE.validate_python(given)
     except ValidationError as error:
         raise explain(error, tree, name, TAGS) from None
 

@@ -18,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from samdan.records import RecipeError
+from samdan.redaction import redacted, secret_in
 
 # Strict, so that `beta: true` or `learning_rate: "fast"` is an error and not a number.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -123,6 +124,22 @@ def _marked(name: str, error: MarkedYAMLError, what: str) -> str:
     return f"{where}: {what}: {(error.problem or str(error)).splitlines()[0]}"
 
 
+def require_no_secrets(node: Any, name: str, path: str = "") -> None:
+    """A recipe is written into its run. Raises RecipeError that names the key, never the value."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            require_no_secrets(value, name, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            require_no_secrets(value, name, f"{path}[{number}]")
+    elif isinstance(node, str) and secret_in(node):
+        raise RecipeError(
+            f"{name}: {redacted(path)}: holds what looks like a key, or an address with a login; "
+            "a recipe is written into its run: put it into an environment variable (HF_TOKEN for "
+            "the Hub, api_key_env for endpoints)"
+        )
+
+
 def plain(node: Any) -> Any:
     """The tree without YAML types: dicts, lists and plain scalars."""
     if isinstance(node, Mapping):
@@ -147,7 +164,7 @@ def explain(error: ValidationError, tree: Any, name: str, tags: frozenset[str]) 
         return any(len(other) > len(loc) and other[: len(loc)] == loc for other in inner)
 
     lines = [_explain_one(p, tree, name, tags) for p in problems if not has_cause_inside(p["loc"])]
-    return RecipeError("\n".join(dict.fromkeys(lines)))
+    return RecipeError(redacted("\n".join(dict.fromkeys(lines))))
 
 
 def _explain_one(problem: Any, tree: Any, name: str, tags: frozenset[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.helpers import make_world, python
+from e2e.helpers import cut, make_world, python
 
 # Inherited by every program that the tests start: one thread each, and no base from a cache.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,9 +23,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all stages that nothing disturbed, made by the command line. Not to be changed."""
+    """A run of all stages that nothing disturbed, made by the command line. Not to be changed.
+
+    Made with the network cut: ``test_offline.py`` looks at the log.
+    """
     run = tmp_path_factory.mktemp("reference") / "run"
-    finished = python("-m", "samdan.cli", "run", str(recipe), "--out", str(run))
+    offline = cut(run.parent / "offline.log")
+    finished = python("-m", "samdan.cli", "run", str(recipe), "--out", str(run), env=offline)
     assert finished.code == 0, finished.err
     return run
 

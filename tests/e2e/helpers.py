@@ -157,6 +157,12 @@ def python(*arguments: str, env: Mapping[str, str] | None = None, timeout: float
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def cut(log: Path) -> dict[str, str]:
+    """An environment in which nothing leaves the machine; what tries to is written to ``log``."""
+    folders = [str(Path(__file__).parent / "offline"), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OFFLINE_LOG": str(log)}
+
+
 # Libraries take seconds to import: a server imports them once and forks a process for each command.
 _FORKING = multiprocessing.get_context("forkserver")
 

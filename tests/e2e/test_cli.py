@@ -56,7 +56,9 @@ def test_quick_commands_take_less_than_03_seconds(
     raise AssertionError(f"{command} took {min(seconds):.2f} s of {limit:.2f} s")
 
 
-@pytest.mark.parametrize("command", ["--help", "status", "report", "plan --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "status", "report", "plan --help", "watch --help", "compare --help"]
+)
 def test_quick_commands_import_no_heavy_library(command: str, reference: Path) -> None:
     words = command.split() + ([str(reference)] if command in ("status", "report") else [])
     code = (
@@ -120,8 +122,8 @@ WRONG = {
         "{file}:18:5: stages[0].learning_rat: unknown key; did you mean 'learning_rate'?",
     ),
     "another tool's key": (
-        ("    learning_rate:", "    lr:"),
-        "{file}:20:5: stages[0].lr: unknown key; here it is called 'learning_rate'",
+        ("    learning_rate:", "    lora_r:"),
+        "{file}:20:5: stages[0].lora_r: unknown key; here it is called 'lora'",
     ),
     "a duplicate key": (
         ("seed: 1", "seed: 1\nseed: 2"),
@@ -318,7 +320,7 @@ def test_plan_of_a_fresh_run_does_everything(recipe: Path, tmp_path: Path) -> No
     assert done.code == 0
     assert re.search(r"do\s+cpt/train\s+not done yet", done.out)
     assert "skip" not in done.out
-    assert "estimated from file sizes" in done.out
+    assert "estimated from a look at the files" in done.out
     assert not (tmp_path / "none").exists()
 
 

@@ -11,6 +11,7 @@ import pytest
 import growing
 from samdan.lm import growth
 from samdan.recipe import parse
+from samdan.run.context import Run, Signals
 from samdan.run.executor import execute
 from samdan.run.ledger import Ledger
 
@@ -92,3 +93,51 @@ def test_the_exported_model_is_the_trained_one_in_plain_transformers(run: Path) 
     near = {round(value + step, 2) for value in found for step in (-0.01, 0, 0.01)}
     assert bits <= near
     assert len(bits) > 3
+
+
+def test_check_says_what_will_grow_and_refuses_what_cannot(run: Path) -> None:
+    from samdan.run.check import check
+
+    found = check(parse(growing.recipe(run), "r.yaml"))
+    assert any("base.grow.vocab: up to 60 tokens from id 4" in line for line in found.fine)
+    path = run / "model" / "tokenizer.json"
+    kept = path.read_text("utf-8")
+    state = json.loads(kept)
+    state["model"]["end_of_word_suffix"] = "</w>"
+    try:
+        path.write_text(json.dumps(state), "utf-8")
+        assert any("expected byte-level BPE" in line for line in check(
+            parse(growing.recipe(run), "r.yaml")).problems)  # fmt: skip
+    finally:
+        path.write_text(kept, "utf-8")
+
+
+def test_a_stage_starts_grown_and_the_base_is_what_it_was(run: Path) -> None:
+    made = Run(parse(growing.recipe(run), "r.yaml"), Ledger(run / "run"), Signals())
+    assert made.parent("cpt") == "base"  # of a DPO stage, the reference
+    assert made.model_location("base") == (str(run / "run" / "base" / "model"), None)
+    assert made.model_location(None) == (str(run / "model"), None)
+    assert len(made.chat().tokenizer) > len(made.base_chat().tokenizer)
+    plain = growing.recipe(run).replace(", grow: {vocab: {merges: 60, min_count: 20}}", "")
+    made = Run(parse(plain, "r.yaml"), Ledger(run / "run"), Signals())
+    assert made.parent("cpt") is None
+
+
+def test_adapters_train_the_new_rows(run: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    text = growing.recipe(run) + "samples: [계약은]\n"
+    text = text.replace("precision: fp32", "precision: fp32\n    lora: {r: 2}")
+    ledger = Ledger(tmp_path / "run")
+    execute(parse(text, "r.yaml"), ledger.folder, say=lambda text: None)
+    grown = growth.read(ledger.model("base"))
+    assert grown is not None
+    before, after = (
+        load_file(ledger.model(name) / "model.safetensors")["model.embed_tokens.weight"]
+        for name in ("base", "cpt")
+    )
+    moved = set((before != after).any(1).nonzero().flatten().tolist())
+    assert moved
+    assert moved <= {*grown.new_ids, 400, 401, 402}
+    assert torch.equal(before[:400], after[:400])

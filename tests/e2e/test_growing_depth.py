@@ -139,8 +139,8 @@ def test_solar_pro_trains_and_says_what_its_export_needs(world: Path) -> None:
         AutoModelForCausalLM.from_pretrained(folder)
     from samdan.run.chatting import Models
 
-    [(_, answer)] = Models([str(folder)], 4).ask("계약은?")
-    assert isinstance(answer, str)
+    *_, said = Models([str(folder)], 4).ask("계약은?")
+    assert len(said) == 1
 
 
 def test_what_does_not_fit_is_told_before_data_are_read(world: Path) -> None:

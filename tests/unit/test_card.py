@@ -47,3 +47,19 @@ def test_the_report_shows_the_card_with_its_names_escaped() -> None:
     assert "Data card" in page
     assert "&lt;script&gt; 1" in page
     assert "<script> 1" not in page
+
+
+def test_what_data_say_is_no_markdown() -> None:
+    hostile = {
+        "[click](javascript:alert(1))": 1,
+        "![x](//evil.example/a.png)": 2,
+        "<img src=x onerror=alert(1)>": 3,
+        "a | b": 4,
+        "\u202egnp.exe\x1b[2J": 5,
+        "https://evil.example www.evil.example a@evil.example": 6,
+    }
+    card = data_card("a", "cpt", {"docs](x)|": FACTS | {"license": hostile}})
+    for found in ("[click](", "![x](", "<img", "a | b", "\u202e", "\x1b", "://", "www.", "a@"):
+        assert found not in card
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in rows} == {8}

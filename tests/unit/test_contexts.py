@@ -26,6 +26,7 @@ from samdan.lm.infilling import Infilling, add_tokens
 from samdan.lm.scoring import Scorer
 from samdan.recipe import parse
 from samdan.records import DataError, RecipeError
+from samdan.run import check
 from samdan.tasks import Task
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Task)
@@ -146,6 +147,10 @@ def test_a_model_may_be_asked_with_the_prefix_alone(subject: Subject, tmp_path: 
     scored = score_task(spec, subject)
     assert [r.name for r in scored.results] == ["fill/first_line"]
     assert len(scored.items) == 2
+    prompts, stops = contexts._prompts(spec, contexts._lines(spec, items_of(spec)), subject)
+    assert stops is None
+    # The indent is the model's to write: it is one token with the word behind it.
+    assert subject.chat.tokenizer.decode(prompts[1]).endswith("def f(x):\n")
 
 
 def test_the_context_is_cut_on_both_sides(subject: Subject, tmp_path: Path) -> None:
@@ -169,11 +174,19 @@ def test_a_tokenizer_without_the_tokens_is_an_error_that_names_the_key(tmp_path:
         score_task(spec, plain)
 
 
+def test_check_finds_missing_tokens_before_anything_is_trained(tmp_path: Path) -> None:
+    spec = task(kind="infill", name="fill", path=write(tmp_path, [{"text": CODE}]))
+    with pytest.raises(RecipeError, match=r"evaluate\.fill\.tokens"):
+        check._task(spec, tiny.chat(), check.Findings())
+    plain = task(kind="infill", name="fill", path=spec.path, order="prefix_only")
+    check._task(plain, tiny.chat(), check.Findings())
+
+
 def test_needles_are_counted_by_length_and_depth(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a made-up model that finds whatever does not stand at the beginning."""
-    lines = [f"line {n} of a long text about nothing\n" for n in range(80)]
+    lines = [f"line {n}\n" for n in range(80)]
     path = write(tmp_path, [{"text": "".join(lines)}])
     spec = task(kind="needle", name="needle", path=path, language="en",
                 lengths=[128, 256], depths=[0.0, 1.0], per_cell=3)  # fmt: skip

@@ -13,7 +13,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = [
     pytest.param(block, id=f"{page}-{number}")
-    for page in ("prepare.md", "recipe.md", "evaluation.md", "depth.md", "stability.md")
+    for page in (
+        "prepare.md", "recipe.md", "evaluation.md", "depth.md", "stability.md", "vocabulary.md",
+        "code-and-length.md",
+    )
     for number, block in enumerate(BLOCK.findall((DOCS / page).read_text("utf-8")), 1)
 ]
 

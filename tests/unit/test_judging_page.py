@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from judged import make_run
+from samdan.commands.judge import app
 from samdan.judge.server import Listening, Session
 from samdan.judge.store import Votes
+from samdan.pages import guard
+from samdan.pages.addresses import is_loopback
+from samdan.pages.guard import Rate
+from samdan.records import SamdanError
 from samdan.run.judging import judged
 
 
@@ -176,3 +182,52 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: Client) -> Non
     assert client.token not in text
     assert "http://" not in text
     assert "https://" not in text
+
+
+def test_an_address_that_asks_too_often_waits(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    rate = Rate(per_second=2, burst=3, clock=lambda: now[0])
+    assert [rate.allows("a") for _ in range(4)] == [True, True, True, False]
+    assert rate.allows("b")  # somebody else
+    now[0] = 0.5
+    assert [rate.allows("a") for _ in range(2)] == [True, False]
+    now[0] = 60
+    assert [rate.allows("a") for _ in range(4)] == [True, True, True, False]  # no more is saved up
+    monkeypatch.setattr(Rate, "MOST_ADDRESSES", 4)
+    assert all(rate.allows(f"{n}") for n in range(100))
+    assert len(rate._left) == 4
+
+    monkeypatch.setattr(Rate, "allows", lambda *_: False)
+    status, headers, _ = client.send("POST", "/next", b'{"rater": "kim"}')
+    assert (status, headers["retry-after"]) == (429, "1")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_BODY_SECONDS", 0.2)
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=60)
+    connection.putrequest("POST", "/next", skip_host=True)
+    for name, value in (("Host", client.host), ("X-Samdan-Token", client.token)):
+        connection.putheader(name, value)
+    connection.putheader("Content-Length", "20")
+    connection.endheaders(b"{")
+    assert connection.getresponse().status == 408
+    connection.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "rater.example"])
+def test_an_address_that_others_reach_is_asked_for_twice(host: str, tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["serve", str(tmp_path), "--host", host])
+    assert found.exit_code == 2
+    assert "--allow-network" in " ".join(found.output.split())
+    again = CliRunner().invoke(app, ["serve", str(tmp_path), "--host", host, "--allow-network"])
+    assert again.exit_code == 1  # there is no run in this folder, which is looked at next
+    assert isinstance(again.exception, SamdanError)
+
+
+def test_only_loopback_is_loopback() -> None:
+    names = ("127.0.0.1", "127.9.9.9", "::1", "localhost", "", "localhost.evil.example", "0.0.0.0")
+    assert [is_loopback(name) for name in names] == [True] * 4 + [False] * 3

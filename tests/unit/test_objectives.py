@@ -205,7 +205,7 @@ def test_a_process_with_empty_micro_batches_only_brings_the_same_sums_as_the_oth
 
     def add(values: dict[str, float]) -> dict[str, float]:
         brought.append(sorted(values))
-        return {name: value or 1.0 for name, value in values.items()}
+        return {name: value or float(name != "too_large") for name, value in values.items()}
 
     monkeypatch.setattr(loop.parallel, "add_over_ranks", add)
     objective = Preference(tiny.dpo(nll_weight=1.0), other)
@@ -266,6 +266,36 @@ def test_after_running_out_of_memory_the_step_is_the_same_in_smaller_pieces(
     smaller, _, _ = loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
     assert smaller.micro_batch_tokens < 70
     assert tiny.distance(tiny.gradients(MODEL), whole) < 1e-5
+
+
+def test_where_another_process_ran_out_of_memory_all_take_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    _, whole = learn(NextToken(), steps.micro_batches(1))
+    others = iter([1.0, 0.0])
+    monkeypatch.setattr(
+        loop.parallel,
+        "add_over_ranks",
+        lambda mine: mine | ({"too_large": next(others)} if "too_large" in mine else {}),
+    )
+    MODEL.zero_grad()
+    smaller, _, values = loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
+    assert smaller.micro_batch_tokens == 500
+    assert values["loss"] > 0
+    assert tiny.distance(tiny.gradients(MODEL), whole) < 1e-5
+
+
+def test_another_error_is_no_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: NextToken, scorer: Scorer, batch: Batch) -> Any:
+        raise RuntimeError("a shape is wrong")
+
+    monkeypatch.setattr(NextToken, "loss_sums", broken)
+    steps = tiny.steps(tmp_path, TALKS, 8, 1000)
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        loop._with_less_memory(Scorer(MODEL), NextToken(), steps, seed=0, step=1)
 
 
 def test_objectives_belong_to_stages(other: Tensor) -> None:

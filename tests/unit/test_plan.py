@@ -166,3 +166,60 @@ def test_a_long_value_is_cut_in_the_reason() -> None:
 
 def test_the_parent_is_the_stage_before() -> None:
     assert [parent_stage(recipe(), name) for name in ("cpt", "sft", "dpo")] == [None, "cpt", "sft"]
+
+
+GROWN = TEXT.replace(
+    "base: {path: b}", "base: {path: b, grow: {vocab: {merges: 100, sources: [docs]}}}"
+)
+
+
+def test_a_base_that_grows_is_learned_on_its_sources_and_measured_as_it_came() -> None:
+    planned = {step.name: step for step in steps(recipe(text=GROWN), FILES)}
+    names = list(planned)
+    assert planned["base/vocab"].reads == ("base/tokenizer", "cpt/clean/docs", "cpt/copies")
+    assert planned["base/grow"].reads == ("base/load", "base/vocab")
+    assert names.index("base/grow") < names.index("cpt/prepare/docs")
+    for name in ("cpt/prepare/docs", "sft/prepare/qa", "cpt/train", "dpo/reference"):
+        assert "base/vocab" in planned[name].reads
+        assert "base/tokenizer" not in planned[name].reads
+    assert "base/grow" in planned["cpt/train"].reads
+    assert "cpt/train" in planned["sft/train"].reads
+    assert planned["base/evaluate"].reads[0] == "base/load"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("base.grow.vocab.merges=50", {"base/vocab"}),
+        ("base.grow.vocab.sources=[general]", {"base/vocab"}),
+        ("base.grow.vocab.scripts=[han]", {"base/vocab"}),
+        ("base.grow.vocab.output=first", {"base/grow"}),
+        ("base.grow.vocab.pad_to_multiple_of=1", {"base/grow"}),
+        ("base.grow.vocab.input=similar", {"base/grow"}),
+    ],
+)
+def test_how_rows_begin_does_not_concern_the_data(override: str, expected: set[str]) -> None:
+    before = identities(steps(recipe(text=GROWN), FILES))
+    after = identities(steps(recipe(override, text=GROWN), FILES))
+    assert {name for name in before if after.get(name) != before[name]} == expected
+
+
+def test_rows_that_begin_like_similar_tokens_read_the_text() -> None:
+    planned = steps(recipe("base.grow.vocab.input=similar", text=GROWN), FILES)
+    grow = next(step for step in planned if step.name == "base/grow")
+    assert {"cpt/clean/docs", "cpt/copies"} <= set(grow.reads)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("base.grow.vocab.sources=[doks]", "no CPT stage has a source 'doks'; there are: docs"),
+        ("base.grow.vocab=null", "nothing grows"),
+        ("base.tokenizer={vocab_size: 500}", "grow.vocab adds to the model's tokenizer"),
+        ("base.grow.vocab.input=meen", "'mean'"),
+        ("base.grow.vocab.min_count=1", "greater than or equal to 2"),
+    ],
+)
+def test_what_cannot_grow_is_said(override: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        recipe(override, text=GROWN)

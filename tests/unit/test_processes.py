@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch.distributed import HashStore
 
 import tiny
-from samdan.budget import KNOWN_SHAPES, memory_parts
+from samdan.budget import KNOWN_SHAPES, Setting, memory
 from samdan.packing import micro_batches
 from samdan.recipe import Lora
 from samdan.records import EnvironmentFailure
@@ -231,10 +231,12 @@ def test_what_rules_read_is_the_mean_over_processes(monkeypatch: pytest.MonkeyPa
 
 def test_memory_is_divided_where_it_is_split() -> None:
     shape = KNOWN_SHAPES["Qwen/Qwen2.5-7B"]
-    one, eight = (memory_parts(shape, tiny.cpt(), 4096, n) for n in (1, 8))
+    one, eight = (memory(shape, tiny.cpt(), Setting(4096, processes=n)) for n in (1, 8))
     for name in ("gradients", "optimizer"):
-        assert eight[name] == one[name] / 8
-    assert eight["weights"] == 4 * shape.parameters / 8
-    assert eight["activations"] == one["activations"]
-    assert sum(eight.values()) < 0.4 * sum(one.values())
-    assert memory_parts(shape, tiny.cpt(shard="none"), 4096, 8) == one
+        assert eight.parts[name] == one.parts[name] / 8
+    assert eight.parts["weights"] == 4 * shape.parameters / 8
+    assert eight.parts["activations"] == one.parts["activations"]
+    assert eight.peak < 0.4 * one.peak
+    whole = memory(shape, tiny.cpt(shard="none"), Setting(4096, processes=8))
+    assert whole.parts["weights"] == one.parts["weights"]
+    assert whole.peak == one.peak

@@ -18,6 +18,7 @@ from samdan.grow.model import extend_rows
 from samdan.grow.rows import NewTokens, Similar, initial_rows
 from samdan.grow.similar import similar_tokens, sparsemax
 from samdan.lm import growth
+from samdan.lm.batch import Encoded
 from samdan.lm.growth import Growth
 from samdan.lm.tokenizer import text_encoder
 from samdan.records import DataError
@@ -61,11 +62,11 @@ def test_rows_land_where_the_ids_say(
     made = tiny.model(vocab_size=tokens + padding, tie_word_embeddings=tied).bfloat16()
     made.generation_config.max_length = 77
     made.save_pretrained(tmp_path / "old", max_shard_size="20KB" if sharded else "1GB")
-    methods = {"input": "mean", "output": "first"}
+    methods = {"input": "mean"} | ({} if tied else {"output": "first"})
     before, after, used = extend_rows(tmp_path / "old", tmp_path / "new", NEW, methods, 64, 0)
     assert before == tokens + padding
     assert after == (tokens + padding if padding == 100 else 448)
-    assert used == ({"input": "mean"} if tied else methods)
+    assert used == methods
     grown, info = AutoModelForCausalLM.from_pretrained(
         tmp_path / "new", dtype="auto", output_loading_info=True
     )
@@ -106,6 +107,16 @@ def test_without_new_tokens_the_old_logits_are_the_same(tmp_path: Path) -> None:
     old, new = (AutoModelForCausalLM.from_pretrained(tmp_path / n).eval() for n in ("old", "new"))
     with torch.no_grad():
         assert torch.equal(old(ids).logits, new(ids).logits[..., :400])
+
+
+def test_a_tied_head_begins_as_the_embeddings_do_and_no_other_way(tmp_path: Path) -> None:
+    growing.base(tmp_path / "tied")
+    methods = {"input": "mean", "output": "first"}
+    with pytest.raises(DataError, match="tied to its input embeddings; remove 'output'"):
+        extend_rows(tmp_path / "tied", tmp_path / "new", NEW, methods, 8, 0)
+    growing.base(tmp_path / "untied", tied=False)
+    _, _, used = extend_rows(tmp_path / "untied", tmp_path / "new", NEW, {"input": "mean"}, 8, 0)
+    assert used == {"input": "mean", "output": "mean"}
 
 
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
@@ -168,3 +179,46 @@ def test_a_token_too_rare_to_be_compared_begins_as_the_mean_of_its_pieces() -> N
     encoder: Any = text_encoder(tiny.tokenizer())
     found = similar_tokens(["abc"], encoder, NEW, 0)
     assert found[0] == Similar((5, 6), (0.5, 0.5))
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_adapters_train_the_new_rows_of_embeddings_and_head(tied: bool) -> None:
+    from samdan.lm.model import add_lora, merged
+    from samdan.stages import Lora
+
+    made = tiny.model(attention="eager", tie_word_embeddings=tied)
+    tables = (made.get_input_embeddings(), made.get_output_embeddings())
+    before = [table.weight.detach().clone() for table in tables]
+    adapted = add_lora(made, Lora(r=2), (90, 91), 0)
+    ids = torch.tensor([[1, 90, 91, 5, 90]])
+    adapted(input_ids=ids, labels=ids).loss.backward()
+    learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    torch.optim.SGD(learning, lr=1.0).step()
+    whole = merged(adapted)
+    for old, new in zip(
+        before, (whole.get_input_embeddings(), whole.get_output_embeddings()), strict=True
+    ):
+        moved = (old - new.weight).abs().sum(1).nonzero().flatten().tolist()
+        assert moved == [90, 91]
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_training_sees_the_new_rows_of_adapters(tied: bool) -> None:
+    """The loss that is trained on is the adapted model's own, moved rows included."""
+    from samdan.lm.batch import collate
+    from samdan.lm.model import add_lora
+    from samdan.stages import Lora
+
+    made = tiny.model(tie_word_embeddings=tied)
+    adapted = add_lora(made, Lora(r=2), (90, 91), 0)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "trainable_tokens_delta" in name:
+                parameter.add_(0.3)
+    record = Encoded(np.asarray([1, 90, 91, 5, 90], np.uint32), np.ones(5, np.bool_))
+    scorer = tiny.scorer(adapted)
+    ours = scorer(collate([record]))
+    whole = tiny.twin(adapted.merge_and_unload())
+    logp = whole(torch.tensor([[1, 90, 91, 5, 90]])).logits[0, :-1].log_softmax(-1)
+    theirs = logp.gather(1, torch.tensor([[90], [91], [5], [90]]))[:, 0]
+    assert torch.allclose(ours, theirs, atol=1e-4)

@@ -20,17 +20,18 @@ PACKAGE = ROOT / "src" / "samdan"
 # A unit imports only units of a lower rank; units of the same rank do not know each other.
 # A new module or package gets its place here.
 LAYERS = (
-    ("records", "hangul"),
+    ("records", "hangul", "redaction"),
     ("spec",),
     ("responses",),
     ("preferences", "infilling", "rope"),
     ("contexts",),
     ("answers", "cleaning", "filters", "personal", "removing", "rules", "selecting", "tasks"),
-    ("sources", "growing", "adapters", "averaging", "unfreezing", "trackers"),
+    ("aliases", "sources", "growing", "adapters", "averaging", "unfreezing", "trackers"),
     ("stages",),
     ("recipe",),
     ("schedule",),
-    ("advice", "budget", "report", "plan", "packing"),
+    ("advice",),
+    ("budget", "importing", "report", "plan", "packing"),
     ("lm", "pages"),
     ("data", "grow", "train", "evals", "judge"),
     ("run",),
@@ -64,6 +65,7 @@ TOO_HEAVY_FOR_CORE = frozenset(
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 MAX_PARAMETERS = 8
+MAX_OPTIONS = 12  # of a command, which are given by name
 
 UNSAFE_MODULES = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})
 UNSAFE_CALLS = frozenset(
@@ -132,7 +134,7 @@ def import_faults(text: str, module: tuple[str, ...], is_package: bool) -> list[
     return list(dict.fromkeys(faults))
 
 
-def size_faults(text: str) -> list[str]:
+def size_faults(text: str, most: int = MAX_PARAMETERS) -> list[str]:
     """Files, functions and parameter lists that grew too long."""
     faults = []
     lines = len(text.splitlines())
@@ -149,7 +151,7 @@ def size_faults(text: str) -> list[str]:
         names += [a.arg for a in (given.vararg, given.kwarg) if a is not None]
         if names[:1] in (["self"], ["cls"]):
             names = names[1:]
-        if len(names) > MAX_PARAMETERS:
+        if len(names) > most:
             faults.append(f"{node.lineno}: {node.name} takes {len(names)} parameters")
     return faults
 
@@ -223,7 +225,17 @@ def test_imports_point_one_way() -> None:
 
 
 def test_nothing_is_too_long() -> None:
-    assert [f for path in sources() for f in described(path, size_faults(path.read_text()))] == []
+    commands = PACKAGE / "commands"
+    assert [
+        fault
+        for path in sources()
+        for fault in described(
+            path,
+            size_faults(
+                path.read_text(), MAX_OPTIONS if path.parent == commands else MAX_PARAMETERS
+            ),
+        )
+    ] == []
 
 
 def test_nothing_runs_foreign_code() -> None:
@@ -332,6 +344,7 @@ def test_harmless_code_passes(text: str) -> None:
         "def long():\n" + "    pass\n" * MAX_FUNCTION_LINES,
         "def wide(a, b, c, d, e, f, *g, h, **i): ...",
         "class A:\n    async def wide(self, a, b, c, d, e, f, g, h, i): ...",
+        "@app.command()\ndef wide(a, b, c, d, e, f, g, h, i, j, k, l, m): ...",
     ],
 )
 def test_too_long_is_found(text: str) -> None:

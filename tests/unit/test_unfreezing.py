@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 import tiny
 from e2e.helpers import RECIPE
 from samdan.averaging import Ema, Last
-from samdan.budget import KNOWN_SHAPES, memory_parts, remarks
+from samdan.budget import KNOWN_SHAPES, Setting, memory, remarks
 from samdan.lm.scoring import Scorer
 from samdan.plan import numbers
 from samdan.recipe import parse
@@ -404,21 +404,23 @@ def test_a_jump_of_the_norm_between_phases_is_no_unstable_curve() -> None:
 def test_the_plan_counts_frozen_weights_out_and_a_moving_average_in() -> None:
     shape = KNOWN_SHAPES["Qwen/Qwen2.5-7B"]
     assert sum(size for _, size in shape.named_weights()) == shape.parameters
-    plain = memory_parts(shape, tiny.cpt(), 4096)
-    frozen = memory_parts(shape, tiny.cpt(freeze=("embed_tokens", "lm_head")), 4096)
+    def parts(processes: int = 1, **fields: Any) -> Mapping[str, float]:
+        return memory(shape, tiny.cpt(**fields), Setting(4096, processes=processes)).parts
+
+    plain, frozen = parts(), parts(freeze=("embed_tokens", "lm_head"))
     rows = 2 * 152_064 * 3584
     assert plain["optimizer"] - frozen["optimizer"] == 8 * rows
     assert plain["gradients"] - frozen["gradients"] == 4 * rows
     assert "average" not in plain
-    assert memory_parts(shape, tiny.cpt(average=Ema()), 4096)["average"] == 4 * shape.parameters
-    halves = memory_parts(shape, tiny.cpt(average=Ema()), 4096, processes=2)
-    assert halves["average"] == 2 * shape.parameters
-    assert "average" not in memory_parts(shape, tiny.cpt(average=Last()), 4096)
+    assert parts(average=Ema())["average"] == 4 * shape.parameters
+    assert parts(processes=2, average=Ema())["average"] == 2 * shape.parameters
+    assert "average" not in parts(average=Last())
 
 
 def test_the_plan_warns_of_phases_and_averages_that_do_not_come() -> None:
-    assert [r for r in remarks(tiny.cpt(unfreeze="eeve"), 5) if "5 optimizer steps for 7" in r]
-    few = remarks(tiny.cpt(average=Last(k=4), save_steps=5000), 6000)
+    said = remarks(tiny.cpt(unfreeze="eeve"), 5, None)
+    assert [r for r in said if "5 optimizer steps for 7" in r]
+    few = remarks(tiny.cpt(average=Last(k=4), save_steps=5000), 6000, None)
     assert [r for r in few if "average is of 2 points, not 4" in r]
 
 

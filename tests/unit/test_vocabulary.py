@@ -85,11 +85,21 @@ def metaspace() -> Any:
     )  # fmt: skip
 
 
+def whole_words_first() -> Any:
+    """Llama 3's kind: a word that is a token is not looked up by merges."""
+    tokenizer = tiny.tokenizer()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["model"]["ignore_merges"] = True
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    return tokenizer
+
+
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Vocabulary]]:
     home = tmp_path_factory.mktemp("kinds")
     kinds = {
         "byte_level": tiny.tokenizer(),
+        "whole_words_first": whole_words_first(),
         "sentencepiece": read_sentencepiece(write_sentencepiece(home / "tokenizer.model")),
         "metaspace": metaspace(),
     }
@@ -99,7 +109,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Voca
     }
 
 
-KINDS = ("byte_level", "sentencepiece", "metaspace")
+KINDS = ("byte_level", "whole_words_first", "sentencepiece", "metaspace")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -139,7 +149,7 @@ def test_any_text_is_the_old_encoding_put_together(kind: str, grown: Any, text: 
     if not set(ids) & set(made.learned.new):
         assert ids == before
     assert made.tokenizer.decode(ids) == old.decode(before)
-    if kind == "byte_level":
+    if kind in ("byte_level", "whole_words_first"):
         assert made.tokenizer.decode(ids) == text
 
 
@@ -444,3 +454,23 @@ def test_real_tokenizers_grow(shared_data: Path, name: str) -> None:
     for text in (*CORPUS[:5], english):
         assert old_ids(made, ids_of(made.tokenizer, text)) == ids_of(old, text)
         assert made.tokenizer.decode(ids_of(made.tokenizer, text)) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [("byte_level", "Qwen2"), ("byte_level", "Llama"), ("sentencepiece", "Mistral"),
+     ("sentencepiece", "Llama"), ("metaspace", "Mistral")],
+)  # fmt: skip
+def test_beside_a_model_of_its_family_it_is_the_same(
+    kind: str, family: str, grown: Any, tmp_path: Path
+) -> None:
+    """AutoTokenizer looks at the model's config as well, and may take another class."""
+    import transformers
+
+    tokenizer = grown[kind][1].tokenizer
+    getattr(transformers, f"{family}Config")(**tiny.SHAPE).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in (CORPUS[0], "The quick  brown\n\nfox 12,345 손해배상 😀 \t the", ""):
+        assert auto(text).input_ids == tokenizer(text).input_ids
+        assert auto.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from samdan.commands.network import AllowNetwork, require_local
+
 if TYPE_CHECKING:
     from samdan.run.judging import Judged
 
@@ -55,12 +57,14 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; only this machine sees the default one.")
     ] = "127.0.0.1",
+    allow_network: AllowNetwork = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
     reveal: Annotated[
         bool, typer.Option(help="Tell after each vote which models it was between.")
     ] = True,
 ) -> None:
     """A page for blind votes: answers side by side, which model wrote which is hidden."""
+    require_local(host, allow_network, "vote under any name")
     found = _judged(run_dir, [*(models or ()), *(more or ())], pairs, prompts)
     from samdan.run.serving import listen
 

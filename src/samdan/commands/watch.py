@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from samdan.commands.network import AllowNetwork, require_local
+
 
 class Language(StrEnum):
     """Of the pages; without one it is the browser's."""
@@ -21,12 +23,14 @@ def watch(
     host: Annotated[
         str, typer.Option(help="Address to listen on; only this machine sees the default one.")
     ] = "127.0.0.1",
+    allow_network: AllowNetwork = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
     lang: Annotated[
         Language | None, typer.Option(help="Default: the browser's.", show_default=False)
     ] = None,
 ) -> None:
     """A local page with the run's curves, rules and time left, which keeps itself up to date."""
+    require_local(host, allow_network, "read the run's report")
     from samdan.run.following import watch as follow
     from samdan.run.status import printable
 

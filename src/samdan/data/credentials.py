@@ -5,32 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from samdan.data.numbers import Span
 from samdan.personal import PersonalKind
+from samdan.redaction import PREFIXES
 
 # What a key can look like at all; most texts hold few such words, and the prefix decides.
 TOKEN: Final = re.compile(r"[A-Za-z](?<![A-Za-z0-9_.-][A-Za-z])[A-Za-z0-9_.-]{19,400}")
-PREFIXES: Final[Mapping[str, str]] = {
-    "AKIA": "[0-9A-Z]{16}",  # AWS
-    "ASIA": "[0-9A-Z]{16}",
-    "AIza": "[0-9A-Za-z_-]{35}",  # Google
-    "GOCSPX-": "[0-9A-Za-z_-]{28}",
-    "ya29.": "[0-9A-Za-z_-]{20,300}",
-    **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), "[0-9A-Za-z]{36}"),  # GitHub
-    "github_pat_": "[0-9A-Za-z_]{40,90}",
-    "glpat-": "[0-9A-Za-z_-]{20}",  # GitLab
-    **dict.fromkeys(("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-"), "[0-9A-Za-z-]{20,90}"),  # Slack
-    "sk-": "(?:proj-|svcacct-|ant-|or-)?[0-9A-Za-z_-]{20,200}",  # OpenAI, Anthropic, OpenRouter
-    "hf_": "[0-9A-Za-z]{30,40}",  # Hugging Face
-    "sk_live_": "[0-9A-Za-z]{20,100}",  # Stripe
-    "rk_live_": "[0-9A-Za-z]{20,100}",
-    "npm_": "[0-9A-Za-z]{36}",
-    "pypi-": "[0-9A-Za-z_-]{50,250}",
-    "SG.": r"[0-9A-Za-z_-]{16,30}\.[0-9A-Za-z_-]{30,60}",  # SendGrid
-}
 STARTS: Final = tuple(PREFIXES)
 KEYS: Final = re.compile(
     "(?:" + "|".join(re.escape(p) + rest for p, rest in PREFIXES.items()) + ")(?![A-Za-z0-9_-])"

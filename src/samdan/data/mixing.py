@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samdan.budget import shares
 from samdan.lm.shards import Index, Int, Shard
 from samdan.packing import best_fit_in_order, interleave, pieces_of
 from samdan.recipe import CptStage, Source, Stage
@@ -23,28 +24,6 @@ from samdan.recipe import CptStage, Source, Stage
 class Mixed:
     index: Index
     accounts: dict[str, dict[str, Any]]  # by source
-
-
-def shares(stage: Stage, tokens: Mapping[str, int]) -> dict[str, float]:
-    """Tokens that each source gives in one epoch. ``tokens``: what each source holds."""
-    targets = [s for s in stage.data if s.role == "target"]
-    whole = sum(tokens[s.label] for s in targets)
-    if stage.data[0].weight is not None:
-        weights = {s.label: float(s.weight or 0) for s in stage.data}
-        per_weight = whole / sum(weights[s.label] for s in targets)
-        return {label: weight * per_weight for label, weight in weights.items()}
-    given = {s.label: float(tokens[s.label]) for s in stage.data if s.role != "replay"}
-    given |= {
-        s.label: tokens[s.label] * s.epochs / stage.num_train_epochs
-        for s in stage.data
-        if s.epochs is not None
-    }
-    replay = {s.label: tokens[s.label] for s in stage.data if s.label not in given}
-    if not replay:
-        return given
-    budget = sum(given.values()) * stage.replay / (1 - stage.replay)
-    total = sum(replay.values())
-    return given | {label: budget * held / total for label, held in replay.items()}
 
 
 def mix(stage: Stage, shards: Mapping[str, Shard], seed: int, world_size: int = 1) -> Mixed:

@@ -17,7 +17,7 @@ from samdan.lm.batch import Encoded
 from samdan.lm.infilling import Infilling
 from samdan.records import DataError
 
-LONGEST_LINE = 200  # characters; longer lines of a haystack are cut, so that it fills evenly
+LONGEST_LINE = 100  # characters; longer lines of a haystack are cut, so that it fills evenly
 FULL = 0.9  # of the length asked for; with less text the lengths would not mean what they say
 
 

@@ -35,11 +35,16 @@ def extend_rows(
 ) -> tuple[int, int, dict[str, str]]:
     """Writes the model of ``source`` with rows for new tokens into the empty folder ``target``.
 
-    ``methods``: of ``input`` and, where the head has rows of its own, ``output``. Returns the rows
-    before and after, and the methods that were used. Raises DataError for a model whose embeddings
-    cannot be found.
+    ``methods``: of ``input``, and of ``output`` where it is another one. Returns the rows before
+    and after, and the methods that were used. Raises DataError for a model whose embeddings cannot
+    be found, and for a method for a head that has no rows of its own.
     """
     names, tied = embedding_names(source)
+    if tied and "output" in methods:
+        raise DataError(
+            f"base.grow.vocab.output: found '{methods['output']}', but the output head of this "
+            f"model is tied to its input embeddings; remove 'output'"
+        )
     config = json.loads((source / "config.json").read_text("utf-8"))
     old_rows = int(config["vocab_size"])
     total = rows_needed(old_rows, new, multiple)
@@ -48,14 +53,14 @@ def extend_rows(
         role = names.get(name)
         if role is None:
             return tensor
-        method = methods["input"] if tied or role == "input" else methods["output"]
+        method = methods.get(role, methods["input"])
         rows = initial_rows(method, tensor[:old_rows], new, seed, similar)
         return with_rows(tensor, new, rows, total)
 
     rewrite(source, target, change)
     config["vocab_size"] = total
     (target / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n")
-    used = {"input": methods["input"]} if tied else dict(methods)
+    used = dict(methods) if tied else {"output": methods["input"]} | dict(methods)
     return old_rows, total, used
 
 

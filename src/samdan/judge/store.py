@@ -6,11 +6,12 @@ when the models are gone.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -62,6 +63,7 @@ class Votes:
                 self._file.execute("PRAGMA query_only = ON")
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                _private(path)
                 self._file = sqlite3.connect(path, check_same_thread=False, timeout=30)
             self._file.isolation_level = None  # transactions are begun by hand
             if not read_only:
@@ -69,7 +71,7 @@ class Votes:
                 self._file.execute("PRAGMA synchronous = FULL")
                 self._create()
             (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise EnvironmentFailure(f"{path}: cannot be used for votes: {error}") from None
         if version != VERSION:
             raise DataError(f"{path}: found version {version} of votes, expected {VERSION}")
@@ -198,6 +200,12 @@ class Votes:
         """Every pair that was ever shown, by its id."""
         query = "SELECT id, prompt, a, b, answer_a, answer_b, source FROM pairs ORDER BY rowid"
         return {name: Pair(*rest) for name, *rest in self._rows(query)}
+
+
+def _private(path: Path) -> None:
+    """Made for its owner alone: it holds the names of the raters. SQLite's journal follows it."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
 
 
 def _counted(choice: Said) -> Choice:

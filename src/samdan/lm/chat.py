@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from samdan.lm.batch import Encoded
+from samdan.lm.templates import Template, TemplateLimit
 from samdan.lm.tokenizer import TURN_END, TURN_START, text_encoder
 from samdan.records import Conversation, Drop, Message, PreferencePair, RecipeError
 
@@ -60,6 +61,7 @@ class ChatFormat:
         ordered = sorted(self._specials, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
         self._opening = ""
+        self._template: Template | None = None
         self.turn_end = self._find_turn_end()
         if self.document_end is None:
             self.document_end = self.turn_end
@@ -172,12 +174,19 @@ class ChatFormat:
     def _render(self, messages: Sequence[Message], generation_prompt: bool) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=generation_prompt
+            if self._template is None:
+                self._template = Template(self.tokenizer.get_chat_template())
+            return self._template.render(
+                turns,
+                tools=None,
+                documents=None,
+                add_generation_prompt=generation_prompt,
+                **self.tokenizer.special_tokens_map,
             )
+        except TemplateLimit as error:
+            raise TemplateError(str(error)) from None
         except Exception as error:  # a template is a program of someone else's
-            raise TemplateError(f"{type(error).__name__}: {error}") from None
-        return text
+            raise TemplateError(f"{type(error).__name__}: {error}"[:500]) from None
 
     def _pieces(self, messages: Sequence[Message], generation_prompt: bool) -> list[_Piece]:
         real = self._render(messages, generation_prompt)

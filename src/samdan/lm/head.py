@@ -128,9 +128,15 @@ def _results(hidden_Nd: Tensor) -> Tensor:
 
 def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the targets and the logarithm of the normaliser, [C] each."""
-    wide = _wide(logits_CV)
-    norm_C = wide.logsumexp(-1)
-    return wide.gather(-1, targets_C[:, None])[:, 0] - norm_C, norm_C
+    logp_C = _log_softmax(logits_CV).gather(-1, targets_C[:, None])[:, 0]
+    chosen_C = logits_CV.gather(-1, targets_C[:, None])[:, 0]
+    return logp_C, _wide(chosen_C) - logp_C
+
+
+def _log_softmax(logits_CV: Tensor) -> Tensor:
+    """In one pass, which ``logsumexp`` is not: that was 0.1 s of 5 for 508 x 49,152 on a CPU."""
+    wide = torch.float32 if logits_CV.dtype in (torch.bfloat16, torch.float16) else None
+    return torch.log_softmax(logits_CV, -1, dtype=wide)
 
 
 def _slope(logits_CV: Tensor, norm_C: Tensor, targets_C: Tensor, factor_C: Tensor) -> Tensor:
@@ -139,11 +145,22 @@ def _slope(logits_CV: Tensor, norm_C: Tensor, targets_C: Tensor, factor_C: Tenso
     return slope.scatter_add_(-1, targets_C[:, None], factor_C[:, None]).to(logits_CV.dtype)
 
 
+def _minus_slope(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [C] of the targets, and the gradient [C, V] of minus their sum."""
+    logp_CV = _log_softmax(logits_CV)
+    logp_C = logp_CV.gather(-1, targets_C[:, None])[:, 0]
+    slope = logp_CV.exp_()
+    minus_one = slope.new_full((1, 1), -1.0).expand(len(targets_C), 1)
+    return logp_C, slope.scatter_add_(-1, targets_C[:, None], minus_one).to(logits_CV.dtype)
+
+
 @functools.cache
-def _parts(fused: bool) -> tuple[Callable[..., Any], Callable[..., Tensor]]:
-    if not fused:
-        return _softmax, _slope
-    return torch.compile(_softmax, dynamic=True), torch.compile(_slope, dynamic=True)
+def _compiled(part: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(part, dynamic=True)
+
+
+def _chosen(part: Callable[..., Any], fused: bool) -> Callable[..., Any]:
+    return _compiled(part) if fused else part
 
 
 def _add_product(total_Vd: Tensor | None, slope_CV: Tensor, hidden_Cd: Tensor) -> Tensor:
@@ -165,7 +182,7 @@ def _add_product(total_Vd: Tensor | None, slope_CV: Tensor, hidden_Cd: Tensor) -
 def _without_gradient(
     hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, fused: bool
 ) -> Tensor:
-    softmax, _ = _parts(fused)
+    softmax = _chosen(_softmax, fused)
     transposed = weight_Vd.detach().to(hidden_Nd.dtype).T
     logp_N = _results(hidden_Nd)
     for rows in _chunks(hidden_Nd, weight_Vd):
@@ -174,22 +191,19 @@ def _without_gradient(
 
 
 class _InForward(torch.autograd.Function):
-    """Gradients with a factor of one, computed along with the log-probabilities."""
+    """Gradients with a factor of minus one, computed along with the log-probabilities."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, total: bool, fused: bool
     ) -> Tensor:
-        softmax, slope = _parts(fused)
+        minus_slope = _chosen(_minus_slope, fused)
         weight = weight_Vd.to(hidden_Nd.dtype)
         logp_N = _results(hidden_Nd)
         grad_hidden = torch.empty_like(hidden_Nd) if ctx.needs_input_grad[0] else None
         grad_weight = None
         for rows in _chunks(hidden_Nd, weight_Vd):
-            logits, targets = hidden_Nd[rows] @ weight.T, targets_N[rows]
-            logp_N[rows], norm = softmax(logits, targets)
-            by_logits = slope(logits, norm, targets, torch.ones_like(norm))
-            del logits
+            logp_N[rows], by_logits = minus_slope(hidden_Nd[rows] @ weight.T, targets_N[rows])
             if grad_hidden is not None:
                 torch.mm(by_logits, weight, out=grad_hidden[rows])
             if ctx.needs_input_grad[1]:
@@ -207,13 +221,13 @@ class _InForward(torch.autograd.Function):
         (grad_hidden,) = ctx.saved_tensors
         if grad_hidden is not None:
             by_row = factor if factor.ndim == 0 else factor[:, None]
-            grad_hidden = (grad_hidden * by_row).to(grad_hidden.dtype)
+            grad_hidden = (grad_hidden * -by_row).to(grad_hidden.dtype)
         grad_weight = None
         if ctx.needs_input_grad[1]:
             if ctx.grad_weight is None:
                 raise RuntimeError("the gradient of a sum of log-probabilities can be had once")
             grad_weight, ctx.grad_weight = ctx.grad_weight, None
-            grad_weight = grad_weight.mul_(factor).to(ctx.weight_dtype)
+            grad_weight = grad_weight.mul_(-factor).to(ctx.weight_dtype)
         return grad_hidden, grad_weight, None, None, None
 
 
@@ -224,7 +238,7 @@ class _InBackward(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, keep: bool, fused: bool
     ) -> Tensor:
-        softmax, _ = _parts(fused)
+        softmax = _chosen(_softmax, fused)
         transposed = weight_Vd.to(hidden_Nd.dtype).T
         logp_N = _results(hidden_Nd)
         norm_N = torch.empty_like(logp_N)
@@ -242,7 +256,7 @@ class _InBackward(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, factor_N: Tensor) -> tuple[Tensor | None, ...]:
         hidden_Nd, weight_Vd, targets_N, norm_N, *kept = ctx.saved_tensors
-        _, slope = _parts(ctx.fused)
+        slope = _chosen(_slope, ctx.fused)
         weight = weight_Vd.to(hidden_Nd.dtype)
         grad_hidden = torch.empty_like(hidden_Nd) if ctx.needs_input_grad[0] else None
         grad_weight = None

@@ -4,15 +4,51 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_NO_LIMIT = 1 << 60
+
 
 def host_memory() -> int:
-    """Bytes that the host can still give; 8 GiB where it does not say."""
+    """Bytes that the host can still give, a container's limit included; 8 GiB where neither says
+    it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return 8 << 30
+        lines = []
     found = next((line for line in lines if line.startswith("MemAvailable:")), None)
-    return 8 << 30 if found is None else int(found.split()[1]) * 1024
+    free = 8 << 30 if found is None else int(found.split()[1]) * 1024
+    return min(free, cgroup_room())
+
+
+def host_size() -> int:
+    """Bytes of memory that the host has, or its container may take; 8 GiB where neither says it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = next((line for line in lines if line.startswith("MemTotal:")), None)
+    size = 8 << 30 if found is None else int(found.split()[1]) * 1024
+    root = Path("/sys/fs/cgroup")
+    limits = [_number(root / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    return min([size, *(limit for limit in limits if limit is not None)])
+
+
+def cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes until the container's memory limit, of both kinds of cgroup; 2^60 without one."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        most, now = _number(root / limit), _number(root / used)
+        if most is not None and now is not None and most < _NO_LIMIT:
+            return max(0, most - now)
+    return _NO_LIMIT
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def free_memory() -> int:

@@ -19,6 +19,7 @@ from samdan.lm.chat import ChatFormat, set_stop_tokens
 from samdan.lm.files import disk_errors
 from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
+from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
 from samdan.records import DataError, EnvironmentFailure
 
@@ -32,27 +33,38 @@ def load_model(
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
     Never runs code that comes with the model. ``change``: what is changed in its config before it
-    is built.
+    is built. Raises DataError where the folder is none, asks for code, or lacks weights that its
+    configuration names: they would start from random numbers.
     """
     from transformers import AutoModelForCausalLM
 
+    require_data_only(path, revision)
     extra: dict[str, Any] = {}
     if quantize != "none":
         extra["quantization_config"] = _quantization(quantize)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
             config=_config(path, revision, change),
             dtype=torch.float32,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
             **extra,
         )
-    except (OSError, ValueError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of a damaged folder, transformers raises whatever it comes upon
         raise DataError(
             f"base.path: cannot load a model from '{path}': {_first_line(error)}"
         ) from None
+    if lost := sorted(loading["missing_keys"]):
+        raise DataError(
+            f"base.path: the weights in '{path}' lack {len(lost)} of the tensors that its config "
+            f"names, {lost[0]} first; is a file missing?"
+        )
     if not model._supports_attention_backend:
         # Its layers never call the function they are given: documents would see each other.
         raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
@@ -61,6 +73,7 @@ def load_model(
 
 
 def _config(path: str, revision: str | None, change: Callable[[Any], None] | None) -> Any:
+    require_data_only(path, revision)
     config = read_config(path, revision)
     if change is not None:
         change(config)
@@ -154,12 +167,20 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
         target_modules=target if isinstance(target, str) else list(target),
-        trainable_token_indices=list(new_tokens) or None,
+        trainable_token_indices=_new_rows(model, new_tokens) if new_tokens else None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def _new_rows(model: Any, tokens: tuple[int, ...]) -> dict[str, list[int]]:
+    """By module: a head that is not tied has rows of its own for the new tokens."""
+    inputs, output = model.get_input_embeddings(), model.get_output_embeddings()
+    names = {module: name for name, module in model.named_modules()}
+    tied = output is None or output.weight is inputs.weight
+    return {names[module]: list(tokens) for module in ((inputs,) if tied else (inputs, output))}
 
 
 def merged(model: Any) -> Any:

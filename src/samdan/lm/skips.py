@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from samdan.lm.files import write_json
+from samdan.lm.trust import require_data_only
 from samdan.records import DataError
 
 MODEL_TYPE = "samdan_solar_pro"
@@ -77,6 +78,7 @@ def read_config(path: str, revision: str | None = None) -> Any:
     """A model's configuration, of a folder or the Hub; runs no code that comes with it."""
     from transformers import AutoConfig, PreTrainedConfig
 
+    require_data_only(path, revision)
     raw, _ = PreTrainedConfig.get_config_dict(path, revision=revision)
     if raw.get("model_type") != MODEL_TYPE:
         return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)

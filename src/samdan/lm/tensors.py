@@ -178,11 +178,10 @@ def _files(folder: Path) -> list[Path]:
             names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(f"{index}: expected a 'weight_map' of tensors to files") from None
-        files = [folder / str(name) for name in sorted(names)]
-        if missing := [file for file in files if file.name != str(file.relative_to(folder))
-                       or not file.is_file()]:  # fmt: skip
-            raise DataError(f"{index}: names {missing[0].name}, which is not beside it")
-        return files
+        listed = sorted(map(str, names))
+        if missing := [n for n in listed if Path(n).name != n or not (folder / n).is_file()]:
+            raise DataError(f"{index}: names {missing[0]!r}, which is not beside it")
+        return [folder / name for name in listed]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     raise DataError(

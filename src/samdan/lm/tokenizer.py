@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from samdan.lm.sentencepiece import read_sentencepiece
+from samdan.lm.trust import read_config, require_data_only
 from samdan.records import DataError
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -44,22 +44,40 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         raise DataError(
             f"base: there is no folder {path}; expected one with a tokenizer, or a Hub id"
         )
-    if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
-        vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
+    require_data_only(path, revision)
+    if not (folder / "tokenizer_config.json").is_file():
+        if (folder / "vocab.json").is_file():
+            return _bare(folder)
+        if (folder / "tokenizer.model").is_file():
+            return read_sentencepiece(folder / "tokenizer.model")
+    try:
+        # A folder's own word counts: beside a Qwen2 model AutoTokenizer takes Qwen2's class
+        # whatever the files say, and that class splits text in its own way: other ids.
+        declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")
+        loader = PreTrainedTokenizerFast if declared in _GENERIC else AutoTokenizer
+        tokenizer = loader.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise DataError(f"{path}: its tokenizer cannot be loaded: {_line(error)}") from None
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise DataError(f"{path}: its tokenizer has no fast (tokenizers) form, which samdan needs")
+    return tokenizer
+
+
+def _bare(folder: Path) -> Any:
+    vocab = read_config(folder / "vocab.json")
+    try:
         lines = (folder / "merges.txt").read_text("utf-8").splitlines()
         pairs = (line.split(" ") for line in lines if line and not line.startswith("#version"))
         merges = [(left, right) for left, right in pairs]
         return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
-    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").is_file():
-        return read_sentencepiece(folder / "tokenizer.model")
-    # A folder's own word counts: beside a Qwen2 model AutoTokenizer takes Qwen2's class whatever
-    # the files say, and that class splits text in its own way, so that the ids are other ones.
-    declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")
-    loader = PreTrainedTokenizerFast if declared in _GENERIC else AutoTokenizer
-    tokenizer = loader.from_pretrained(path, revision=revision, trust_remote_code=False)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise DataError(f"{path}: its tokenizer has no fast (tokenizers) form, which samdan needs")
-    return tokenizer
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise DataError(f"{folder}: vocab.json and merges.txt: {_line(error)}") from None
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, split_particles: bool = False) -> Any:

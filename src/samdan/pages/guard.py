@@ -3,13 +3,16 @@
 The page is for this machine, but every web site that is open in the same browser can send requests
 to it. Therefore: the name in ``Host`` is an address or one that was allowed (a foreign name that
 resolves to this machine is refused: DNS rebinding); the token is in a header that another site may
-not set, and never in a cookie; a request that tells a foreign origin is refused; bodies are small.
+not set, and never in a cookie; a request that tells a foreign origin is refused; bodies are small,
+come in time, and no address may ask more often than many people together would.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
+import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -21,19 +24,56 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY: Final = 8192
+MAX_BODY_SECONDS: Final = 10.0
+# Two hundred people on one machine (a proxy, a test), one action every two seconds, two requests
+# each, are 200 a second.
+RATE: Final = 300.0
+BURST: Final = 600
 TOKEN_HEADER: Final = b"x-samdan-token"
+
+
+class Rate:
+    """A bucket of permits for every address: ``burst`` at once, ``per_second`` after that."""
+
+    MOST_ADDRESSES: Final = 1024
+
+    def __init__(
+        self,
+        per_second: float = RATE,
+        burst: int = BURST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._per_second, self._burst, self._clock = per_second, burst, clock
+        self._left: dict[str, tuple[float, float]] = {}  # permits, and when they were counted
+
+    def allows(self, address: str) -> bool:
+        """Takes a permit of this address, if it has one."""
+        now = self._clock()
+        left, since = self._left.pop(address, (float(self._burst), now))
+        left = min(float(self._burst), left + (now - since) * self._per_second)
+        while len(self._left) >= self.MOST_ADDRESSES:  # the one that asked longest ago
+            del self._left[next(iter(self._left))]
+        self._left[address] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
 
 
 class Guard:
     """Stands before an application; ``policy`` is the page's Content-Security-Policy."""
 
     def __init__(
-        self, app: App, token: str, names: Collection[str], policy: str, most: int = MAX_BODY
+        self,
+        app: App,
+        token: str,
+        names: Collection[str],
+        policy: str,
+        rate: Rate | None = None,
+        most: int = MAX_BODY,
     ) -> None:
         """``names``: host names that are allowed beside addresses and ``localhost``; ``most``:
         bytes of a body.
         """
         self.app = app
+        self._rate = rate or Rate()
         self._most = most
         self._token = token.encode()
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
@@ -59,10 +99,18 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *self._headers]
             await send(message)
 
+        if not self._rate.allows((scope.get("client") or ("",))[0]):
+            await _refuse(guarded, 429, "too many requests; wait a second")
+            return
         if fault := self._fault(scope):
             await _refuse(guarded, *fault)
             return
-        body = await _body(receive, self._most)
+        try:
+            async with asyncio.timeout(MAX_BODY_SECONDS):
+                body = await _body(receive, self._most)
+        except TimeoutError:
+            await _refuse(guarded, 408, f"a body is sent within {MAX_BODY_SECONDS:.0f} seconds")
+            return
         if body is None:
             await _refuse(guarded, 413, f"a body has at most {self._most} bytes")
             return
@@ -130,5 +178,7 @@ async def _body(receive: Receive, most: int) -> bytes | None:
 
 async def _refuse(send: Send, status: int, why: str) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    if status == 429:
+        headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": f"{why}\n".encode()})

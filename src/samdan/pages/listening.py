@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections.abc import Iterator
 
 import uvicorn
 
+from samdan.pages.addresses import is_loopback
 from samdan.pages.guard import App
 from samdan.records import EnvironmentFailure
 
 ANY = ("0.0.0.0", "::")
+MAX_CONNECTIONS = 512  # 200 raters, each with two: a browser opens a second one at times
 
 
 class Listening:
@@ -27,7 +28,7 @@ class Listening:
             self._socket = socket.socket(family, kind)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
-            self._socket.listen(64)  # whoever opens the address now waits until it is served
+            self._socket.listen(MAX_CONNECTIONS)  # they wait until they are served
         except OSError as error:
             raise EnvironmentFailure(_fault(host, port, error)) from None
         self.port: int = self._socket.getsockname()[1]
@@ -43,7 +44,7 @@ class Listening:
             ws="none",
             http="h11",
             h11_max_incomplete_event_size=16_384,
-            limit_concurrency=64,
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=10,
         )
         self._server = uvicorn.Server(config)
@@ -74,17 +75,10 @@ def _fault(host: str, port: int, error: OSError) -> str:
 
 def warnings(host: str, what: str) -> Iterator[str]:
     """What a person has to know before others can reach the page; ``what`` they can then do."""
-    if not _is_loopback(host):
+    if not is_loopback(host):
         yield (
             f"Others can reach this page: whoever has the address can {what}, and http can be "
             f"read on the way. Use it in a network that you trust."
         )
     if host in ANY:
         yield f"In place of {host}, others write the address of this machine."
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.evidence import stage_heading
-from samdan.report.markup import NOTHING, Html, figure, join, tag, text
+from samdan.report.markup import NOTHING, Html, figure, join, markdown_text, tag, text
 from samdan.report.numbers import DASH, mapping, number, sequence, whole
 from samdan.report.reading import Report, stages
 from samdan.report.table import Cell, column, table
@@ -29,18 +29,20 @@ LISTS = ("dropped", "license", "script", "year", "lengths", "cleaned", "personal
 
 def markdown(name: str, stage: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
     """The data card of one stage. ``sources``: facts by source, as in report.json."""
-    lines = [f"# Data of {name}, stage {stage}", ""]
+    lines = [f"# Data of {markdown_text(name)}, stage {markdown_text(stage)}", ""]
     lines += ["| source | role | records in | trained on | held out | tokens | dropped |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for label, facts in sources.items():
         counts = (whole(number(facts.get(key)) or 0) for key in RECORDS)
         lost = whole(sum(_numbers(facts.get("dropped")).values()))
-        lines.append(f"| {label} | {facts.get('role', '')} | {' | '.join(counts)} | {lost} |")
+        name = markdown_text(label)
+        lines.append(f"| {name} | {facts.get('role', '')} | {' | '.join(counts)} | {lost} |")
     lines += ["", "Records in = trained on + held out + dropped, for every source.", "", COUNTED]
     for label, facts in sources.items():
-        lines += ["", f"## {label}", ""]
-        lines += [f"- {WORDS[f'card.{key}'][0]} {shown}" for key, shown in _listed(facts)]
-        lines += [f"- {note}" for note in sequence(facts.get("notes"))]
+        lines += ["", f"## {markdown_text(label)}", ""]
+        listed = ((WORDS[f"card.{key}"][0], markdown_text(shown)) for key, shown in _listed(facts))
+        lines += [f"- {heading} {shown}" for heading, shown in listed]
+        lines += [f"- {markdown_text(note)}" for note in sequence(facts.get("notes"))]
     return "\n".join(lines) + "\n"
 
 

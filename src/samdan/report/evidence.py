@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, smoothed
@@ -84,6 +84,34 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
         _plot(before, reaches.get(_family(name), 0.0)),
         judged(base),
     ]
+
+
+def changes_table(changes: Sequence[Change]) -> Html:
+    """Metrics of two runs: A, B, and the change from the one to the other."""
+    reaches: dict[str, float] = {}
+    for one in changes:
+        sizes = [abs(end) for end in (one.delta, one.low, one.high) if end is not None]
+        family = _family(one.metric)
+        reaches[family] = max([reaches.get(family, 0.0), *sizes])
+    columns = (
+        column("metric", "head"),
+        Column(("A", "A"), "num"),
+        Column(("B", "B"), "num"),
+        column("compare.change", "num two judged"),
+        column("plot", "plot bare"),
+    )
+    about = [_about({"higher_is_better": one.higher_is_better}) for one in changes]
+    rows: list[list[Html | Cell]] = [
+        [
+            join((tag("bdi", text(one.metric)), which)),
+            figure(fixed(one.old, one.decimals)),
+            Cell(figure(fixed(one.new, one.decimals)), "strong"),
+            judged(one),
+            _plot(one, reaches[_family(one.metric)]),
+        ]
+        for one, which in zip(changes, about, strict=True)
+    ]
+    return table(say("compare"), columns, rows)
 
 
 def _lengths(stage: Stage) -> Html:

@@ -1,21 +1,19 @@
-"""What went in and what comes out: token accounting per source, and sample answers."""
+"""What went in: token accounting per source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samdan.report.card import cards
 from samdan.report.charts import bars
 from samdan.report.evidence import section, stage_heading
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
-from samdan.report.numbers import DASH, mapping, number, sequence, whole
-from samdan.report.overview import KINDS
-from samdan.report.reading import Balance, Report, Stage, balance, risen, sources, stages, total
+from samdan.report.markup import NOTHING, Html, figure, join, tag, text
+from samdan.report.numbers import DASH, mapping, number, whole
+from samdan.report.reading import Balance, Report, Stage, balance, sources, stages, total
 from samdan.report.table import Cell, column, table
 from samdan.report.words import known, say
 
-OPEN_SAMPLES, MOST_SAMPLES = 4, 40
 PARTS = ("in", "repeated", "trained", "masked", "dropped")
 
 
@@ -121,41 +119,3 @@ def _stage_dropped(stage: Stage) -> Html:
     if not reasons:
         return NOTHING
     return tag("p", say("stage.dropped"), text(" "), reasons, cls="soft small")
-
-
-def samples(report: Report) -> Html:
-    every = [mapping(sample) for sample in sequence(report.get("samples"))]
-    if not every:
-        return section("samples", tag("p", say("samples.none"), cls="soft"))
-    kinds = {str(stage.get("name")): str(stage.get("kind")) for stage in risen(report)}
-    shown = [_sample(sample, kinds) for sample in every[:MOST_SAMPLES]]
-    rest = shown[OPEN_SAMPLES:]
-    folded = tag("details", tag("summary", say("samples.more", n=text(len(rest)))), *rest)
-    left = len(every) - len(shown)
-    note = tag("p", say("samples.left", n=text(left)), cls="soft") if left else NOTHING
-    return section("samples", *shown[:OPEN_SAMPLES], folded if rest else NOTHING, note)
-
-
-def _sample(sample: Mapping[str, Any], kinds: Mapping[str, str]) -> Html:
-    label = tag("span", say("prompt"), cls="soft small")
-    asked = tag("p", _written(sample.get("prompt")), cls="asked", dir="auto")
-    answers = tag("dl", *_answers(mapping(sample.get("answers")), kinds), cls="answers")
-    return tag("div", label, asked, answers, cls="card sample")
-
-
-def _answers(answers: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Html]:
-    for name, answer in answers.items():
-        heading = say("base") if name == "base" else tag("bdi", text(name))
-        kind = kinds.get(str(name), "")
-        yield tag(
-            "div",
-            tag("dt", heading),
-            tag("dd", _written(answer), dir="auto"),
-            cls=kind if kind in KINDS else None,
-        )
-
-
-def _written(value: object) -> Html:
-    if value is None:
-        return text(DASH)
-    return prose(value) if str(value) else tag("span", say("empty"), cls="soft")

@@ -14,7 +14,7 @@ Html = NewType("Html", str)
 Attribute = str | int | float | bool | None
 
 NOTHING = Html("")
-VOID = frozenset({"br", "col", "link", "meta"})
+VOID = frozenset({"br", "col", "input", "link", "meta"})
 
 # Characters that do not show, or that reorder or overwrite what stands beside them: C1 controls,
 # soft hyphen, zero-width and bidi characters, line separators, Hangul fillers, lone surrogates
@@ -24,6 +24,7 @@ _HIDDEN = re.compile(
     "[\u0080-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
     "\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_MARKDOWN = re.compile(r"[\\`*\[\]|~>]")
 _EMPTY_LINES = re.compile("\n(?:[ \t]*\n){3,}")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
 _CONTROLS_OF_BLOCK = {
@@ -34,6 +35,12 @@ _CONTROLS_OF_BLOCK = {
 def one_line(value: object) -> str:
     """A value as one line of text, every invisible or control character made visible."""
     return "\u2013" if value is None else _named(str(value).translate(_CONTROLS))
+
+
+def markdown_text(value: object) -> str:
+    """A value as one line of Markdown that says just this: no link, no markup, no table cell."""
+    shown = _MARKDOWN.sub(r"\\\g<0>", one_line(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return shown.replace("://", ":&#47;/").replace("@", "&#64;").replace("www.", "www&#46;")
 
 
 def many_lines(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The first screen: did it work, what did it cost, can it be shipped."""
+"""The pyramid: the stages as tiers that rise from the base, each with its gain and its cost."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from samdan.report.reading import (
     Reason,
     Report,
     Stage,
-    all_tokens,
     base,
     changes,
     fired,
     gate_failed,
-    overall,
     risen,
-    stages,
     strongest,
     telling,
-    throughput,
     tokens_seen,
     verdicts,
 )
@@ -54,48 +50,8 @@ def status(value: object) -> Html:
     return tag("span", known("status", value), cls=f"pill {LOOKS.get(str(value), '')}".strip())
 
 
-def verdict(report: Report) -> Html:
-    found = overall(report)
-    title = tag(
-        "p",
-        tag("span", text(MARKS[found.level]), cls="mark", aria_hidden="true"),
-        say(found.title),
-        cls=f"title {found.level}",
-    )
-    reasons = tag("ul", *(tag("li", sentence(reason)) for reason in found.reasons))
-    said = report.get("message")
-    message = tag("p", prose(said), cls="said", dir="auto") if said else NOTHING
-    return tag("div", title, reasons, message, cls=f"verdict {found.level}", role="status")
-
-
 def sentence(reason: Reason) -> Html:
     return say(reason.key, **{name: text(value) for name, value in reason.values.items()})
-
-
-def numbers(report: Report) -> Html:
-    """What it cost, in one row."""
-    gates = [gate for stage in stages(report) for gate in verdicts(stage, "gates")]
-    passed = len(gates) - len(fired(gates))
-    looks = "" if passed == len(gates) else "bad"
-    ratio = tag("span", text(f"{passed} / {len(gates)}"), cls=looks or None)
-    none = say("gates.none") if report.get("status") == "done" else text(None)
-    retries = sum(max(0.0, (number(s.get("attempts")) or 1) - 1) for s in stages(report))
-    cells = [
-        ("gates.n", ratio if gates else none),
-        ("wall", spell(duration(number(report.get("wall_seconds"))))),
-        ("tokens", spell(amount(all_tokens(report)))),
-        ("rate", spell(amount(throughput(report)))),
-    ]
-    if retries:
-        cells.append(("retries", text(whole(retries))))
-    device = mapping(report.get("machine")).get("device")
-    if device:
-        cells.append(("device", text(device)))
-    return tag(
-        "dl",
-        *(tag("div", tag("dt", say(key)), tag("dd", value)) for key, value in cells),
-        cls="kpis",
-    )
 
 
 def tiers(report: Report) -> Html:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from samdan.report.attempts import attempts
 from samdan.report.evidence import curves, evidence, section, settings
+from samdan.report.first import first_screen
 from samdan.report.growth import growth
-from samdan.report.inputs import data, samples
+from samdan.report.inputs import data
 from samdan.report.learning import learning
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
-from samdan.report.overview import header, notes, numbers, spell, status, tiers, verdict
+from samdan.report.overview import header, notes, spell, status, tiers
 from samdan.report.reading import Report, Stage, stages, verdicts
+from samdan.report.samples import samples
 from samdan.report.style import CSS, JS, POLICY
 from samdan.report.table import Cell, column, table
 from samdan.report.votes import votes
@@ -42,25 +45,26 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
         "machine": machine(report),
     }
     links = (tag("a", say(key), href=f"#{key}") for key, content in sections.items() if content)
-    body = tag(
-        "body",
-        header(report),
-        tag(
-            "main",
-            verdict(report),
-            numbers(report),
-            tiers(report),
-            notes(report),
-            tag("nav", *links, aria_label=spoken("nav")),
-            *sections.values(),
-        ),
-        tag("footer", say("by", version=text(report.get("version") or ""))),
+    main = tag(
+        "main",
+        first_screen(report),
+        tiers(report),
+        notes(report),
+        tag("nav", *links, aria_label=spoken("nav")),
+        *sections.values(),
     )
-    root = tag("html", head(report), body, lang=lang or "en", data_auto=lang is None)
+    footer = tag("footer", say("by", version=text(report.get("version") or "")))
+    return document(text(report.get("name")), lang, header(report), main, footer)
+
+
+def document(title: Html, lang: Literal["en", "ko"] | None, *content: Html) -> str:
+    """A page that loads nothing; without ``lang`` it is in the language of the browser."""
+    body = tag("body", *content)
+    root = tag("html", head(title), body, lang=lang or "en", data_auto=lang is None)
     return f"<!DOCTYPE html>\n{root}\n"
 
 
-def head(report: Report) -> Html:
+def head(title: Html) -> Html:
     policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
     return tag(
         "head",
@@ -69,7 +73,7 @@ def head(report: Report) -> Html:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", text(report.get("name")), text(" \u00b7 samdan")),
+        tag("title", title, text(" \u00b7 samdan")),
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(CSS)),
         tag("script", Html(JS)),
@@ -153,7 +157,28 @@ def lineage(report: Report) -> Html:
         ]
         for step in steps
     )
-    return section("lineage", table(say("lineage"), columns, rows))
+    return section("lineage", chain(report, steps), table(say("lineage"), columns, rows))
+
+
+def chain(report: Report, steps: Sequence[Mapping[str, Any]]) -> Html:
+    """The hashes of recipe, data and models, in order: enough to tell two models apart."""
+    made = {str(step.get("step")): step.get("output") for step in steps}
+    written = report.get("recipe")
+    links = [(say("chain.recipe"), hashlib.sha256(str(written).encode("utf-8", "replace")))]
+    rows = [(label, digest.hexdigest()) for label, digest in links if written]
+    if made.get("base/load"):
+        rows.append((say("chain.base"), str(made["base/load"])))
+    for stage in stages(report):
+        name = tag("bdi", text(stage.get("name")))
+        for step, key in (("mix", "chain.data"), ("train", "chain.model")):
+            output = made.get(f"{stage.get('name')}/{step}")
+            if output:
+                rows.append((say(key, stage=name), str(output)))
+    listed = (
+        tag("li", tag("span", label), tag("code", text(digest))) for label, digest in rows
+    )
+    how = tag("p", say("chain.how"), cls="soft small")
+    return join((tag("h3", say("chain")), how, tag("ol", *listed, cls="card chain")))
 
 
 def _hash(value: object) -> Html:

@@ -77,6 +77,20 @@ background:var(--card);gap:1px;border:1px solid var(--line);border-radius:8px;ov
 .kpis div{box-shadow:0 0 0 1px var(--line);padding:.55rem .9rem}
 .kpis dt{color:var(--soft);font-size:.8rem}
 .kpis dd{font-size:1.16rem;font-weight:650;line-height:1.35;letter-spacing:-.01em}
+.asks{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(290px,100%),1fr));gap:10px;
+margin-top:1rem}
+.ask-card{padding:.85rem 1.1rem 1rem;height:100%}
+.ask{font-size:.86rem;font-weight:600;color:var(--soft);letter-spacing:0;margin:0}
+.answer{font-size:1.5rem;font-weight:750;line-height:1.3;letter-spacing:-.015em;
+margin:.15rem 0 .4rem}
+.changes{list-style:none;font-size:.93rem}.changes li{padding:.08rem 0}
+.ask-card .said{white-space:pre-wrap;margin-top:.4rem}
+.ship .card{border-left:6px solid;color:var(--ink)}
+.ship.good .card{background:var(--good-bg);border-color:var(--good)}
+.ship.bad .card{background:var(--bad-bg);border-color:var(--bad)}
+.ship.care .card{background:var(--care-bg);border-color:var(--care)}
+.ship.open .card{background:var(--open-bg);border-color:var(--open)}
+.ship .ask{color:var(--ink)}
 .stair{display:grid;gap:10px;margin-top:1.2rem;padding:0;list-style:none;align-items:end}
 .tier{border-top:5px solid var(--hue);padding:.75rem 1rem .8rem;display:flex;
 flex-direction:column;gap:.45rem}
@@ -172,6 +186,15 @@ summary{cursor:pointer;color:var(--soft);font-size:.9rem;padding:.2rem 0}
 summary h2{display:inline;color:var(--ink)}
 pre{margin:.5rem 0 0;padding:.9rem 1.1rem;overflow:auto;white-space:pre-wrap;
 font-size:.84rem;overflow-wrap:anywhere;word-break:normal}
+.find{display:none;flex-wrap:wrap;gap:.5rem .8rem;align-items:center;margin-top:.7rem}
+.js .find{display:flex}
+.find input{flex:1 1 16rem}
+input,select{font:inherit;font-size:.93rem;color:var(--ink);background:var(--card);max-width:100%;
+border:1px solid var(--soft);border-radius:6px;padding:.35em .6em}
+.chain{list-style:none;margin:.5rem 0 1rem;padding:.5rem 1.1rem}
+.chain li{display:grid;grid-template-columns:minmax(9rem,1fr) 4fr;gap:.1rem 1rem;padding:.25rem 0}
+.chain li+li{border-top:1px solid var(--line)}
+.chain code{overflow-wrap:anywhere;color:var(--soft)}
 .sample{padding:.8rem 1rem;margin-top:.6rem}
 .sample .asked{white-space:pre-wrap;font-weight:600}
 .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:.6rem 1.1rem;
@@ -198,7 +221,9 @@ th,td{padding:.3rem .5rem}th.head{min-width:9rem}.plot,.bar{min-width:90px}
 .answers dd{max-height:none;overflow:visible}
 .charts{grid-template-columns:repeat(2,1fr)}
 .kpis{grid-template-columns:repeat(6,1fr)}
-nav,.tools{display:none!important}
+.asks{grid-template-columns:repeat(3,1fr)}.answer{font-size:1.25rem}
+nav,.tools,.find{display:none!important}
+.sample[hidden]{display:block!important}
 main,header,footer{max-width:none;padding:0}
 section{margin-top:1.4rem}
 .card,figure,tr,.tier,.verdict{break-inside:avoid}
@@ -228,6 +253,22 @@ else{var dark=root.dataset.theme?root.dataset.theme==='dark':
 matchMedia('(prefers-color-scheme: dark)').matches;
 root.dataset.theme=dark?'light':'dark';}
 });
+function find(){
+var field=document.querySelector('[data-do=find]'),which=document.querySelector('[data-do=which]');
+if(!field)return;
+var words=field.value.toLowerCase().split(/\\s+/).filter(Boolean),turn=which?which.value:'all',n=0;
+[].forEach.call(document.querySelectorAll('.sample'),function(one){
+var said=one.textContent.toLowerCase();
+one.hidden=!(turn==='all'||one.dataset.turn===turn)||
+!words.every(function(word){return said.indexOf(word)>=0;});
+if(!one.hidden)n++;});
+[].forEach.call(document.querySelectorAll('.find .found'),function(one){one.textContent=n;});
+var rest=document.querySelector('#samples details');
+if(rest&&(words.length||turn!=='all'))rest.open=true;
+}
+document.addEventListener('input',function(event){
+if(/^(find|which)$/.test(event.target.dataset.do||''))find();});
+document.addEventListener('DOMContentLoaded',find);
 var shut=[];
 addEventListener('beforeprint',function(){
 shut=[].slice.call(document.querySelectorAll('details:not([open])'));

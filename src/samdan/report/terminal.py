@@ -37,7 +37,7 @@ def summary(report: Report) -> str:
 def _top(report: Report) -> Iterator[str]:
     found = overall(report)
     wall = duration(number(report.get("wall_seconds")))[0]
-    yield f"{one_line(report.get('name'))}: {_status(report.get('status'))}, {wall}"
+    yield f"{one_line(report.get('name'))}: {status_word(report.get('status'))}, {wall}"
     yield f"{english(found.title)}."
     for reason in found.reasons:
         values = {key: one_line(value) for key, value in reason.values.items()}
@@ -63,7 +63,7 @@ def _block(stage: Stage) -> Iterator[str]:
 def _facts(stage: Stage) -> Iterator[str]:
     name, kind = one_line(stage.get("name")), one_line(stage.get("kind"))
     yield name if name == kind else f"{name} ({kind})"
-    yield _status(stage.get("status"))
+    yield status_word(stage.get("status"))
     gates = verdicts(stage, "gates")
     if gates:
         yield f"gates {len(gates) - len(fired(gates))}/{len(gates)}"
@@ -102,12 +102,19 @@ def _lines(found: Sequence[tuple[str, Change]]) -> Iterator[str]:
         )
         for _, c in found
     ]
+    for (mark, _), line in zip(found, aligned(rows), strict=True):
+        yield f"  {mark} {line}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, their columns below each other also where letters are wide."""
     widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
-    for (mark, _), row in zip(found, rows, strict=True):
-        cells = (
+    return [
+        "  ".join(
             cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
-        )
-        yield f"  {mark} {'  '.join(cells)}".rstrip()
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _width(shown: str) -> int:
@@ -118,6 +125,6 @@ def _width(shown: str) -> int:
     )
 
 
-def _status(value: object) -> str:
+def status_word(value: object) -> str:
     key = f"status.{value}"
     return english(key) if key in WORDS else one_line(value)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from samdan.report.evidence import curves, evidence
+from samdan.report.first import first_screen
 from samdan.report.live import memory_of
 from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
 from samdan.report.numbers import amount, duration, fixed, mapping, number, places, sequence, whole
-from samdan.report.overview import hue, numbers, spell, status, tiers, tools, verdict
+from samdan.report.overview import hue, spell, status, tiers, tools
 from samdan.report.page import events
 from samdan.report.reading import Report, stages
 from samdan.report.words import say, spoken
@@ -28,7 +29,7 @@ def blocks(report: Report, now: Now, current: object) -> dict[str, Html]:
         "top": _top(report, current if going else None),
         "now": _now(report, now) if going and now else NOTHING,
         "rules": _rules(now) if going and now else NOTHING,
-        "verdict": NOTHING if going else join((verdict(report), numbers(report))),
+        "verdict": NOTHING if going else first_screen(report),
         "tiers": tiers(report),
         "curves": curves(report),
         "evidence": evidence(report),

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from samdan.report.growth_words import GROWTH
+from samdan.report.live_words import LIVE
 from samdan.report.markup import Html, join, tag, text
 from samdan.report.numbers import Both
 from samdan.report.words_of_votes import VOTES
 
 WORDS: Mapping[str, Both] = {
     **GROWTH,
+    **LIVE,
     # status
     "status.done": ("done", "완료"),
     "status.running": ("running", "진행 중"),
@@ -276,26 +278,6 @@ WORDS: Mapping[str, Both] = {
     "events.left": (
         "{n} earlier events are in events.jsonl.",
         "이전 사건 {n}개는 events.jsonl에 있습니다.",
-    ),
-    # while it runs
-    "watch.now": ("Now:", "지금:"),
-    "watch.step": ("step {step} of {of}", "{of}스텝 중 {step}스텝"),
-    "watch.progress": ("Progress of the stage", "단계 진행률"),
-    "watch.left": ("Left in this stage", "이 단계의 남은 시간"),
-    "watch.memory": ("Memory", "메모리"),
-    "watch.rules": ("How near the rules are", "감시 규칙과 기준까지의 거리"),
-    "watch.rules.how": (
-        "0% is calm; at 100% a rule fires and the stage is changed or stopped.",
-        "0%는 안정, 100%가 되면 규칙이 감지되어 단계를 바꾸거나 멈춥니다.",
-    ),
-    "watch.early": ("too early to judge", "아직 판단하기 이름"),
-    "watch.lost": (
-        "No connection to samdan watch. The run itself does not depend on it.",
-        "samdan watch에 연결할 수 없습니다. 실행 자체에는 영향이 없습니다.",
-    ),
-    "watch.by": (
-        "This page keeps itself up to date. The report is report.html in the run directory.",
-        "이 페이지는 스스로 갱신됩니다. 보고서는 실행 디렉터리의 report.html입니다.",
     ),
     # tools
     "theme": ("Light / dark", "밝게 / 어둡게"),

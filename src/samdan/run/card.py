@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from samdan.recipe import AnyStage, ScratchBase
+from samdan.report.markup import markdown_text
 from samdan.run.context import Run
 
 _WHAT = {
@@ -21,10 +22,10 @@ def model_card(run: Run, stage: AnyStage) -> str:
     manifest = json.loads(run.ledger.manifest(stage.name).read_text("utf-8"))
     front = ["---", "library_name: transformers", "tags: [samdan]"]
     if not isinstance(recipe.base, ScratchBase):
-        front.append(f"base_model: {base}")
+        front.append(f"base_model: {json.dumps(base)}")  # a JSON string is one of YAML
     rows = [
-        f"| {label} | {row['role']} | {row['in']:,} | {row['repeated']:,} | {row['trained']:,} | "
-        f"{row['masked']:,} | {sum(row['dropped'].values()):,} |"
+        f"| {markdown_text(label)} | {row['role']} | {row['in']:,} | {row['repeated']:,} | "
+        f"{row['trained']:,} | {row['masked']:,} | {sum(row['dropped'].values()):,} |"
         for label, row in manifest["by_source"].items()
     ]
     settings = stage.model_dump(
@@ -36,9 +37,10 @@ def model_card(run: Run, stage: AnyStage) -> str:
         [
             *front,
             "---",
-            f"# {recipe.name}: {stage.name}",
+            f"# {markdown_text(recipe.name)}: {markdown_text(stage.name)}",
             "",
-            f"Made with samdan from {base} by {_WHAT[stage.kind]}. Stage '{stage.name}' of "
+            f"Made with samdan from {markdown_text(base)} by {_WHAT[stage.kind]}. "
+            f"Stage '{stage.name}' of "
             f"{', '.join(s.name for s in recipe.stages)}.",
             "",
             "## Data (tokens)",

@@ -11,24 +11,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from samdan.contexts import Infill
 from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.tokens import Encoder
 from samdan.data.views import require_libraries
 from samdan.evals.harness import MISSING
 from samdan.evals.items import items_of
+from samdan.grow.tokens import pieces_of
 from samdan.growing.config import grown_config, layers_of
 from samdan.growing.depth import layout
 from samdan.lm import growth
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
-from samdan.lm.infilling import add_tokens
+from samdan.lm.infilling import Infilling, add_tokens
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
 from samdan.lm.model import load_model
 from samdan.lm.scoring import Scorer
 from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
-from samdan.plan import tokenizer_sources
+from samdan.lm.trust import require_data_only
+from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
 from samdan.run.growth_plan import depth_of
@@ -58,16 +61,17 @@ def check(recipe: Recipe) -> Findings:
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
     _collect(found, partial(_depth, recipe, found))
+    _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
         _collect(found, partial(_source, stage, source, chat, recipe.seed, found))
     for task in recipe.evaluate:
-        _collect(found, partial(_task, task, found))
+        _collect(found, partial(_task, task, chat, found))
     for stage in recipe.stages:
         _collect(found, partial(_groups, recipe, stage, found))
     return found
 
 
-def _task(task: Task, found: Findings) -> None:
+def _task(task: Task, chat: ChatFormat | None, found: Findings) -> None:
     """Files that are not there, libraries that are not installed, data that lie on the Hub."""
     for place in locations(task):
         if place.startswith(BUILT_IN):
@@ -78,6 +82,8 @@ def _task(task: Task, found: Findings) -> None:
             found.problems.append(f"evaluate.{task.name}: there is no file {place}")
     if all(Path(place).is_file() or place.startswith(BUILT_IN) for place in locations(task)):
         items_of(task)
+    if isinstance(task, Infill) and task.order != "prefix_only" and chat is not None:
+        Infilling(task.tokens, chat, f"evaluate.{task.name}.tokens")
     if isinstance(task, Harness) and find_spec("lm_eval") is None:
         found.problems.append(f"evaluate.{task.name}: {MISSING}")
     elif isinstance(task, Harness) and task.path is None and len(task.data) < len(task.tasks):
@@ -136,6 +142,22 @@ def _tokenizer(recipe: Recipe, found: Findings) -> ChatFormat | None:
 def _chat(tokenizer: Any, recipe: Recipe) -> ChatFormat:
     add_tokens(tokenizer, recipe.added_tokens())
     return ChatFormat(tokenizer)
+
+
+def _vocabulary(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
+    """Whether the tokenizer takes more merges, and what learning them needs is there."""
+    spec = recipe.grow.vocab if recipe.grow else None
+    if spec is None or chat is None:
+        return
+    pieces = pieces_of(chat.tokenizer)
+    if spec.morphemes and find_spec("kiwipiepy") is None:
+        raise DataError(
+            "base.grow.vocab.morphemes needs kiwipiepy: pip install 'samdan[corpus]'"
+        )
+    found.fine.append(
+        f"base.grow.vocab: up to {spec.merges} tokens from id {pieces.first_new} on, on "
+        f"{len(vocabulary_sources(recipe))} sources"
+    )
 
 
 def _hub_tokenizer(
@@ -233,7 +255,9 @@ def _source(
         found.unverified.append(f"{where}: labels (no tokenizer)")
         return
     encode = Encoder(stage, source, chat, seed)
-    encoded = [r for r in encode([_short(r) for r in good]) if isinstance(r, Encoded)]
+    # Whole, where it matters whether a document fits into a pack.
+    looked_at = good if source.fim else [_short(record) for record in good]
+    encoded = [record for record in encode(looked_at) if isinstance(record, Encoded)]
     longest = [max(r.span, r.prefix + len(r) - r.span) for r in encoded]
     cut = 0 if stage.kind == "cpt" else sum(length > stage.max_length for length in longest)
     judge_labels(stage, source.label, encoded, cut, len(looked), chat)
@@ -325,6 +349,7 @@ def _parameter_names(recipe: Recipe) -> list[str] | None:
         return ["model.embed_tokens.weight", *inner, "model.norm.weight", "lm_head.weight"]
     if not Path(base.path).is_dir():
         return None
+    require_data_only(base.path)
     config = read_config(base.path)
     if recipe.grow is not None and recipe.grow.depth is not None:
         told = config.to_dict()

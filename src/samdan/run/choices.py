@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from samdan.budget import micro_batch_tokens
 from samdan.lm.compiled import missing_compiler
 from samdan.lm.machine import free_memory
 from samdan.lm.model import best_device
@@ -103,28 +104,48 @@ def choose_shard(stage: AnyStage, model: Any) -> str:
     return "full" if total + 12 * trained > FULL * free_memory() / sharing else "none"
 
 
-def micro_batch(stage: AnyStage, chosen: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """``chosen`` with the tokens of a micro-batch, the smallest that any process can take."""
+def micro_batch(
+    run: Run, stage: AnyStage, chosen: Mapping[str, Any], config: Any
+) -> dict[str, Any]:
+    """``chosen`` with the tokens of a micro-batch, the smallest that any process can take.
+
+    Where the stage ran out of memory before, no more than what then went well: a checkpoint may be
+    older than that.
+    """
+    known = [
+        int(event["tokens"])
+        for event in run.ledger.events()
+        if event.get("event") == "out_of_memory" and event.get("stage") == stage.name
+    ]
     if "micro_batch_tokens" in chosen:
-        return dict(chosen)
-    width = config.hidden_size * config.num_hidden_layers
-    own = choose_micro_batch(stage, config.vocab_size, width)
-    smallest = min(int(text) for text in parallel.share(str(own)))
+        own = int(chosen["micro_batch_tokens"])
+    else:
+        width = config.hidden_size * config.num_hidden_layers
+        own = choose_micro_batch(stage, config.vocab_size, width)
+    smallest = min(int(text) for text in parallel.share(str(min([own, *known]))))
     # Processes with different sizes would take different numbers of steps, and wait for ever.
     return {**chosen, "micro_batch_tokens": smallest}
 
 
-def choose_micro_batch(stage: AnyStage, vocab_size: int, width: int) -> int:
-    """Tokens in one forward pass: what the recipe's batch would hold, as far as memory allows.
+def tell_out_of_memory(
+    run: Run, stage: AnyStage, before: Mapping[str, Any], now: Mapping[str, Any], step: int
+) -> None:
+    """Says, and writes down for a resume, that micro-batches became smaller in a step."""
+    old, new = int(before["micro_batch_tokens"]), int(now["micro_batch_tokens"])
+    if new >= old:
+        return
+    run.ledger.record("out_of_memory", stage=stage.name, at=step, before=old, tokens=new)
+    if parallel.is_main():
+        run.say(
+            f"{stage.name}: out of memory at step {step} with {old:,} tokens at a time; goes on "
+            f"with {new:,}. A step keeps its {now['units_per_step']} records, so the gradient is "
+            f"the same"
+        )
 
-    Counted per token: logits and their gradient in fp32 (12 bytes a vocabulary entry), and about 80
-    bytes a hidden unit and layer of activations. An eighth of the memory that is free is used.
-    """
-    if stage.micro_batch_tokens is not None:
-        return stage.micro_batch_tokens
-    wanted = stage.per_device_train_batch_size * stage.max_length
-    per_token = 12 * vocab_size + 80 * width
-    return max(stage.max_length, min(wanted, int(free_memory() / 8 / per_token)))
+
+def choose_micro_batch(stage: AnyStage, vocab_size: int, width: int) -> int:
+    """`samdan.budget.micro_batch_tokens` with the memory that is free now."""
+    return micro_batch_tokens(stage, vocab_size, width, free_memory())
 
 
 def _on_gpu() -> bool:

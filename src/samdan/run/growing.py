@@ -111,9 +111,9 @@ def grow_base(run: Run, step: Step) -> Result:
         }
     if grow.vocab is not None:
         new = new_tokens_of(run)
-        methods: dict[str, str] = {
-            "input": grow.vocab.input, "output": grow.vocab.output or grow.vocab.input
-        }  # fmt: skip
+        methods: dict[str, str] = {"input": grow.vocab.input}
+        if grow.vocab.output is not None:
+            methods["output"] = grow.vocab.output
         similar = _similar(run, new) if "similar" in methods.values() else ()
         before, after, used = extend_rows(
             source, staging, new, methods, grow.vocab.pad_to_multiple_of, run.recipe.seed, similar
@@ -137,7 +137,13 @@ def _similar(run: Run, new: NewTokens) -> tuple[Similar, ...]:
 
 
 def _rows(source: Path) -> int:
-    return int(json.loads((source / "config.json").read_text("utf-8"))["vocab_size"])
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    if not isinstance(config.get("vocab_size"), int):
+        raise DataError(
+            f"base.grow: {source / 'config.json'} names no 'vocab_size'; expected a model of text "
+            f"alone"
+        )
+    return int(config["vocab_size"])
 
 
 def new_tokens_of(run: Run) -> NewTokens:

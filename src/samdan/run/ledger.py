@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from samdan.records import EnvironmentFailure, Metrics
+from samdan.redaction import redacted_values, secrets_of
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,8 @@ class Ledger:
         if not self._writes:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps(
-            {"time": now, "event": event, **clean(fields)}, ensure_ascii=False, default=str
-        )
+        told = redacted_values(clean(fields), secrets_of(os.environ))
+        line = json.dumps({"time": now, "event": event, **told}, ensure_ascii=False, default=str)
         needs_newline = _lacks_newline(self.events_file)
         with self.events_file.open("a", encoding="utf-8") as opened:
             opened.write(("\n" if needs_newline else "") + line + "\n")

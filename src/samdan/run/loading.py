@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from samdan.recipe import Recipe, parse, with_paths
@@ -14,11 +15,17 @@ from samdan.records import RecipeError
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def _on_errors(text: str) -> None:
+    print(f"hint: {text}", file=sys.stderr)
+
+
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), hint: Callable[[str], None] = _on_errors
+) -> Recipe:
     """Reads a recipe; relative paths in it are relative to its folder.
 
-    ``overrides``: assignments such as ``stages.dpo.beta=0.05``. Raises RecipeError with file, line
-    and column.
+    ``overrides``: assignments such as ``stages.dpo.beta=0.05``. ``hint``: told of names that are
+    other tools'. Raises RecipeError with file, line and column.
     """
     file = Path(path)
     try:
@@ -29,7 +36,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read as a recipe: {error.strerror}") from None
-    recipe = parse(text, str(path), overrides)
+    recipe = parse(text, str(path), overrides, hint)
     folder = file.resolve().parent
     return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
 

@@ -1,55 +1,123 @@
-"""`samdan plan`: the steps, what would be done again and why, and what it will take."""
+"""`samdan plan`: the steps, what would be done again and why, and what every stage will take."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from samdan.advice import advise
 from samdan.budget import (
+    DEVICES,
     GIB,
     KNOWN_SHAPES,
+    Amounts,
+    Context,
+    Disk,
+    Memory,
+    Setting,
     Shape,
-    memory_parts,
+    device_named,
+    disk_of,
+    memory,
+    micro_batch_tokens,
     position_remarks,
+    range_on,
     remarks,
+    seconds_of,
     shape_from_config,
     steps_of,
     ways_that_fit,
 )
-from samdan.data.sources import files_of
+from samdan.budget.seconds import Seconds
+from samdan.lm.machine import host_memory
 from samdan.plan import Step, components, why_stale
-from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase, Source
+from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase
 from samdan.records import DataError
+from samdan.run import machine
+from samdan.run.amounts import BYTES_PER_TOKEN, amounts_of, bytes_per_token
 from samdan.run.growth_plan import grown, remark, sizes
 from samdan.run.ledger import Ledger, read_json
 from samdan.schedule import warmup_length
 from samdan.unfreezing import course
 
-# Bytes of file per token, before anything is prepared: Korean in Qwen2.5's vocabulary has 0.73
-# tokens a character of 3 bytes; gzip shrinks text about fourfold.
-BYTES_PER_TOKEN = 3.6
-GZIP = 4.0
-CARDS = {"24 GB card": 24, "48 GB card": 48, "80 GB card": 80, "141 GB card": 141}
+HERE = "here"  # the device of this machine
+CARDS = ("rtx4090", "l40s", "h100", "h200")  # whose memory is told beside any plan
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the run will be: ``bytes`` of memory of a device, ``kind`` cpu or cuda.
+
+    ``name``: of the table, or ``here``. ``price``: of an hour of one device. ``calibrate``: measure
+    here what was not measured before.
+    """
+
+    name: str
+    title: str
+    kind: str
+    bytes: float
+    bf16: bool
+    processes: int = 1
+    price: float | None = None
+    calibrate: bool = False
 
 
 @dataclass
 class StagePlan:
-    """What is known of a stage before it runs; ``None`` where it cannot be known from here."""
+    """What is known of a stage before it runs; ``None`` where it cannot be known from here.
+
+    ``seconds``: fewest and most, equal where they follow from a measurement. ``cost`` the same.
+    """
 
     name: str
     kind: str
-    tokens: int | None = None
+    amounts: Amounts | None = None
     steps: int | None = None
     warmup: int | None = None
-    exact: bool = False
-    memory: dict[str, float] = field(default_factory=dict)
+    epochs: float = 0.0
+    micro_batch_tokens: int | None = None
+    memory: Memory | None = None
     fits: dict[str, list[str]] = field(default_factory=dict)
+    disk: Disk | None = None
+    seconds: tuple[Seconds, Seconds] | None = None
+    cost: tuple[float, float] | None = None
     remarks: list[str] = field(default_factory=list)
+    missing: str | None = None
     advice: list[str] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int | None:
+        return self.amounts.tokens if self.amounts is not None else None
+
+
+def target_of(
+    device: str, processes: int = 1, price: float | None = None, calibrate: bool = False
+) -> Target:
+    """Raises RecipeError for a device that the table does not know."""
+    if device != HERE:
+        card = device_named(device)
+        return Target(device, card.title, "cuda", card.memory * GIB, True, processes, price)
+    gpus = machine.gpu_names()
+    if gpus:
+        import torch
+
+        if torch.cuda.is_available():
+            total = float(torch.cuda.mem_get_info()[1])
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+            return Target(HERE, gpus[0], "cuda", total, fast, processes, price, calibrate)
+    found = machine.processor()
+    title = f"{found.name}, {found.cores} cores"
+    free = float(host_memory())
+    bf16 = found.has_bf16
+    if calibrate:
+        from samdan.lm.model import bf16_is_fast
+
+        bf16 = bf16_is_fast("cpu")
+    return Target(HERE, title, "cpu", free, bf16, processes, price, calibrate)
 
 
 def step_states(
@@ -75,46 +143,128 @@ def step_states(
     return states
 
 
-def stage_plans(recipe: Recipe, ledger: Ledger | None, processes: int = 1) -> list[StagePlan]:
-    """Tokens, steps, warm-up and memory by stage: from prepared data, else from file sizes.
-
-    ``processes``: that train together; memory is that of one of them.
-    """
+def stage_plans(recipe: Recipe, ledger: Ledger | None, target: Target) -> list[StagePlan]:
+    """Tokens, steps, memory, disk, seconds and cost by stage, and what looks wrong."""
     came = model_shape(recipe)
     shape = grown(came, recipe.grow) if came is not None else None
     positions = position_remarks(recipe.stages, _known_positions(recipe))
+    per_token = _bytes_per_token(recipe)
     plans = []
-    for stage in recipe.all_stages():
-        plan = StagePlan(stage.name, stage.kind)
-        units = _prepared_units(stage, ledger)
-        if units is not None:
-            plan.exact = True
-            plan.steps = max(1, -(-units[0] // (stage.units_per_step * processes)))
-            plan.tokens = units[1]
-        else:
-            _guess(stage, plan, processes)
-        if plan.steps is not None:
+    for number, stage in enumerate(recipe.all_stages()):
+        plan = StagePlan(stage.name, stage.kind, epochs=stage.num_train_epochs)
+        try:
+            plan.amounts = amounts_of(stage, ledger, per_token, target.processes)
+        except DataError as error:
+            plan.missing = f"stages.{stage.name}.data: {error}"
+        if plan.amounts is not None:
+            plan.steps = steps_of(stage, plan.amounts.units, target.processes)
             plan.warmup = warmup_length(stage, plan.steps)
-            plan.remarks += remarks(stage, plan.steps)
+            plan.phases = _phases(stage, plan.steps)
             plan.advice = _advice(recipe, stage, plan, shape)
-            if isinstance(stage, CptStage) and stage.unfreeze is not None:
-                plan.phases = [
-                    {"train": phase.name, "steps": steps, "until": phase.until is not None}
-                    for phase, steps in course(stage.unfreeze, plan.steps)
-                ]
+        elif plan.missing is None:
+            plan.remarks.append("tokens and steps are not known: a source is on the Hub")
+        context = _context(recipe, number)
+        plan.remarks += remarks(stage, plan.steps, plan.amounts, context)
         plan.remarks += positions.get(stage.name, [])
         if shape is not None:
-            tokens = stage.micro_batch_tokens or stage.max_length
-            plan.memory = memory_parts(shape, stage, tokens, processes)
-            plan.fits = {
-                name: ways_that_fit(shape, stage, size * GIB, processes)
-                for name, size in CARDS.items()
-            }
+            _take(plan, stage, shape, target)
         plans.append(plan)
     cpt = {plan.name: plan.tokens for plan in plans if plan.kind == "cpt" and plan.name != "base"}
     if said := remark(recipe, shape, cpt):
         plans[0].remarks.append(said)
     return plans
+
+
+def _phases(stage: AnyStage, steps: int) -> list[dict[str, Any]]:
+    if not isinstance(stage, CptStage) or stage.unfreeze is None:
+        return []
+    return [
+        {"train": phase.name, "steps": length, "until": phase.until is not None}
+        for phase, length in course(stage.unfreeze, steps)
+    ]
+
+
+def _bytes_per_token(recipe: Recipe) -> float:
+    try:
+        return bytes_per_token(recipe)
+    except DataError:  # a source that is not there: it is told where its stage is planned
+        return BYTES_PER_TOKEN
+
+
+def _take(plan: StagePlan, stage: AnyStage, shape: Shape, target: Target) -> None:
+    """Memory, disk, seconds and cost of a stage whose model is known."""
+    setting = setting_of(stage, shape, plan.amounts, target)
+    plan.micro_batch_tokens = setting.tokens
+    plan.memory = memory(shape, stage, setting)
+    plan.fits = {
+        DEVICES[name].title: ways_that_fit(
+            shape, stage, DEVICES[name].memory * GIB, target.processes
+        )
+        for name in CARDS
+    }
+    plan.disk = disk_of(shape, stage, plan.steps, plan.amounts.tokens if plan.amounts else None)
+    if plan.memory.peak > target.bytes:
+        plan.remarks.append(
+            f"{plan.memory.peak / GIB:.1f} GiB are more than the {target.bytes / GIB:.1f} GiB of "
+            f"{target.title}; set gradient_checkpointing, optim: adamw_8bit or adamw_offload, "
+            f"lora, or take several devices with shard: full"
+        )
+    if plan.amounts is None or plan.steps is None:
+        return
+    if target.name != HERE:
+        card = DEVICES[target.name]
+        plan.seconds = range_on(card, shape, stage, plan.amounts, plan.steps, target.processes)
+    elif target.calibrate:
+        from samdan.run.calibrating import calibrate
+
+        rates = calibrate(shape, stage, plan.amounts, setting).wall
+        took = seconds_of(rates, shape, stage, plan.amounts, plan.steps, target.processes)
+        plan.seconds = (took, took)
+    if plan.seconds is not None and target.price is not None:
+        fewest, most = (part.total / 3600 * target.price for part in plan.seconds)
+        plan.cost = (fewest * target.processes, most * target.processes)
+
+
+def setting_of(
+    stage: AnyStage, shape: Shape, amounts: Amounts | None, target: Target
+) -> Setting:
+    """How the run will go: precision and micro-batch as it would choose them on the target."""
+    bf16 = target.bf16 if stage.precision == "auto" else stage.precision == "bf16"
+    empty = memory(shape, stage, Setting(0, precision="fp32", device=target.kind))
+    free = target.bytes - empty.parts["process"] - empty.parts["weights"]
+    width = shape.hidden_size * shape.num_hidden_layers
+    tokens = micro_batch_tokens(stage, shape.vocab_size, width, max(0.0, free))
+    micro = 2
+    if amounts is not None:
+        step = _largest_step(stage, amounts)
+        micro = max(1, -(-int(step) // tokens))
+        tokens = min(tokens, max(1, int(step)))
+    return Setting(
+        tokens, micro, amounts.predicted if amounts else 1.0, "bf16" if bf16 else "fp32",
+        target.kind, target.processes,
+    )  # fmt: skip
+
+
+def _largest_step(stage: AnyStage, amounts: Amounts) -> float:
+    """Tokens of a large optimizer step of one process, as the peak is that of the largest.
+
+    Blocks of text are full but for the last ones. Lengths of conversations and pairs have a
+    standard deviation of about half their mean, so a sum of n is seldom above 1 + 1/sqrt(n) of it.
+    """
+    units = stage.units_per_step
+    if stage.kind == "cpt":
+        return float(units * stage.max_length)
+    return min(amounts.tokens_per_unit * (units + units**0.5), float(amounts.tokens))
+
+
+def _context(recipe: Recipe, number: int) -> Context:
+    stages: Sequence[AnyStage] = recipe.all_stages()
+    base = recipe.base
+    if isinstance(base, ScratchBase):
+        # What the run trains itself has nothing to forget before its own pre-training is done.
+        own = None if number == 0 else "base"
+        return Context([s.kind for s in stages[1:number]], own, True)
+    return Context([s.kind for s in stages[:number]], base.path, base.allow_instruct)
 
 
 def _advice(
@@ -154,51 +304,52 @@ def model_shape(recipe: Recipe) -> Shape | None:
     )
 
 
-def _prepared_units(stage: AnyStage, ledger: Ledger | None) -> tuple[int, int] | None:
-    if ledger is None:
-        return None
-    done = ledger.done().get(f"{stage.name}/mix")
-    return (int(done.facts["units"]), int(done.facts["tokens"])) if done else None
-
-
-def _guess(stage: AnyStage, plan: StagePlan, processes: int) -> None:
-    """From file sizes; records of conversations and pairs are counted as lines."""
-    try:
-        sizes = [_size(source) for source in stage.data]
-    except DataError:
-        sizes = [None]
-    if any(size is None for size in sizes):
-        plan.remarks.append("tokens and steps are not known: a source cannot be read from here")
-        return
-    tokens = sum(size or 0 for size in sizes) / BYTES_PER_TOKEN
-    units = tokens / stage.max_length if stage.kind == "cpt" else sum(map(_lines, stage.data))
-    plan.steps = steps_of(stage, units, processes)
-    whole = units * stage.num_train_epochs
-    reached = min(1.0, plan.steps * stage.units_per_step * processes / whole) if whole else 1.0
-    plan.tokens = int(tokens * stage.num_train_epochs * reached)
-
-
-def _size(source: Source) -> int | None:
-    if source.hub is not None:
-        return None
-    return sum(
-        int(file.stat().st_size * (GZIP if file.suffix in (".gz", ".parquet") else 1))
-        for file in files_of(source)
-    )
-
-
-def _lines(source: Source) -> int:
-    from samdan.data.sources import read_rows
-
-    return sum(1 for _ in read_rows(source))
-
-
 def as_json(
-    recipe: Recipe, states: list[tuple[Step, str | None]], plans: list[StagePlan]
+    recipe: Recipe,
+    states: list[tuple[Step, str | None]],
+    plans: list[StagePlan],
+    target: Target,
 ) -> str:
+    """Everything that the text shows, in numbers; bytes and seconds, nothing rounded."""
     value: dict[str, Any] = {
         "model": sizes(model_shape(recipe), recipe.grow),
+        "device": asdict(target),
         "steps": [{"step": step.name, "do": why is not None, "why": why} for step, why in states],
-        "stages": [plan.__dict__ for plan in plans],
+        "stages": [_row(plan) for plan in plans],
+        "total": totals(plans),
     }
     return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _row(plan: StagePlan) -> dict[str, Any]:
+    row = asdict(plan)
+    amounts = plan.amounts
+    row["tokens"] = plan.tokens
+    row["exact"] = bool(amounts and amounts.exact)
+    row["sources"] = (row.pop("amounts") or {}).get("sources", {})
+    for label, source in amounts.sources.items() if amounts else ():
+        row["sources"][label]["passes"] = source.passes
+    if plan.seconds is not None:
+        row["seconds"] = {
+            "fewest": asdict(plan.seconds[0]) | {"total": plan.seconds[0].total},
+            "most": asdict(plan.seconds[1]) | {"total": plan.seconds[1].total},
+        }
+    return row
+
+
+def totals(plans: Sequence[StagePlan]) -> dict[str, Any]:
+    """Over the stages; None where one of them is not known."""
+    seconds = [plan.seconds for plan in plans]
+    costs = [plan.cost for plan in plans]
+    disks = [plan.disk for plan in plans]
+    peaks = [plan.memory.peak for plan in plans if plan.memory]
+    # Models and data of all stages stay; checkpoints are removed when a stage is exported.
+    kept = sum(d.model + d.data for d in disks if d)
+    return {
+        "seconds": [sum(pair[i].total for pair in seconds if pair) for i in (0, 1)]
+        if all(seconds)
+        else None,
+        "cost": [sum(pair[i] for pair in costs if pair) for i in (0, 1)] if all(costs) else None,
+        "memory": max(peaks) if peaks else None,
+        "disk": kept + max(d.checkpoints for d in disks if d) if all(disks) else None,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from samdan import __version__
 from samdan.lm.files import write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
+from samdan.redaction import redacted_values, secrets_of
 from samdan.report import data_card, render
 from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
 from samdan.run.curves import Curves, Reader
+from samdan.run.examples import examples
 from samdan.run.growth_report import growth_facts
 from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
@@ -31,7 +34,7 @@ SETTINGS = (
 
 def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
     """Assembles and writes both files; returns the content of report.json."""
-    report = assemble(ledger, recipe)
+    report = redacted_values(assemble(ledger, recipe), secrets_of(os.environ))
     text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     write_text(ledger.folder / "report.json", text)
     write_text(ledger.folder / "report.html", render(report))
@@ -74,7 +77,7 @@ def assemble(
             "recipe": _text(ledger.recipe_file),
             "stages": stages,
             "growth": growth_facts(ledger, recipe),
-            "samples": _samples(ledger, recipe),
+            "samples": examples(ledger, recipe),
             "votes": votes_told(ledger),
             "lineage": _lineage(events, done),
             "events": _events(events),
@@ -218,18 +221,6 @@ def _parameters(weights: Path) -> int:
     with weights.open("rb") as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
-
-
-def _samples(ledger: Ledger, recipe: Recipe) -> list[dict[str, Any]]:
-    models = ["base", *(stage.name for stage in recipe.stages)]
-    answers = {name: read_json(ledger.evaluation(name)).get("samples", []) for name in models}
-    return [
-        {
-            "prompt": prompt,
-            "answers": {n: said[number] for n, said in answers.items() if number < len(said)},
-        }
-        for number, prompt in enumerate(recipe.samples)
-    ]
 
 
 def _lineage(events: list[dict[str, Any]], done: Mapping[str, Done]) -> list[dict[str, Any]]:

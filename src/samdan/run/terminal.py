@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
+from samdan.redaction import redacted, secrets_of
 from samdan.report.live import lines
 from samdan.report.numbers import duration
+from samdan.run.status import printable
 
 
 class Terminal:
@@ -35,6 +37,7 @@ class Terminal:
             self._view.stop()
 
     def say(self, text: str) -> None:
+        text = printable(redacted(text, secrets_of(os.environ)))
         if self._view is not None:
             self._view.say(text)
         elif self._speaks:
@@ -92,6 +95,7 @@ class View:
         self._live.update(shown)
 
     def say(self, text: str) -> None:
+        """``text`` may hold what data or a library said: nothing that the terminal would obey."""
         self._console.print(text)
 
     def stop(self) -> None:

@@ -31,10 +31,12 @@ from samdan.lm.scoring import Scorer
 from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
+from samdan.redaction import redacted, secrets_of
 from samdan.run.card import model_card
 from samdan.run.choices import choose, micro_batch
 from samdan.run.context import Run
 from samdan.run.learning import average_of, freeze, growth_of, put_average_in, unfreezing_of
+from samdan.run.peak import Peak
 from samdan.run.steps import Result, new_tokens, training_data
 from samdan.run.verdicts import verdict_row
 from samdan.run.watchdog import Watchdog
@@ -60,14 +62,16 @@ def train(run: Run, step: Step) -> Result:
     outputs = run.ledger.outputs()
     training = _assemble(run, stage, identity(components(step, outputs, run.recipe.seed)))
     verdicts: dict[str, Verdict] = {}
+    peak = Peak()
     try:
         _to_the_end(training, verdicts)
     finally:
         training.saved()
+    most = peak.bytes()
     _go_to_best(training)
     averaged = put_average_in(training)
     output = _export(training)
-    return Result(output, _facts(training, verdicts) | averaged)
+    return Result(output, _facts(training, verdicts) | averaged | {"peak_memory": most})
 
 
 def _to_the_end(training: Training, verdicts: dict[str, Verdict]) -> None:
@@ -138,7 +142,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         loaded = load_checkpoint(found, model, optimizer, average)
         progress = replace(loaded, identity=step_identity)
         run.say(f"{stage.name}: goes on after step {progress.step} ({found.name})")
-    progress = replace(progress, chosen=micro_batch(stage, chosen, model.config))
+    progress = replace(progress, chosen=micro_batch(run, stage, chosen, model.config))
     run.ledger.cut_metrics(stage.name, progress.step)
     parallel.barrier()  # every process reads the same history
     run.ledger.record("chosen", step=f"{stage.name}/train", **progress.chosen)
@@ -228,7 +232,8 @@ def _export(training: Training) -> str:
         model = _whole_model(training, trained) if split else training.scorer.model
         model = merged(model)
         after_chat = stage.kind != "cpt" or _stopped_at_turn(run, stage)
-        save_model(model, training.chat, staging, model_card(run, stage), after_chat)
+        card = redacted(model_card(run, stage), secrets_of(os.environ))
+        save_model(model, training.chat, staging, card, after_chat)
         if final.exists():
             shutil.rmtree(final)
         staging.rename(final)

@@ -15,6 +15,7 @@ from samdan.lm.scoring import Scorer
 from samdan.recipe import AnyStage, CptStage
 from samdan.records import EnvironmentFailure, Metrics, TrainError, Verdict
 from samdan.rules import measured
+from samdan.run.choices import tell_out_of_memory
 from samdan.run.context import Run
 from samdan.run.responding import RuleFired, answer
 from samdan.run.verdicts import verdict_row
@@ -136,6 +137,7 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         chosen = training.progress.chosen | {
             "micro_batch_tokens": int(metrics.values["micro_batch_tokens"])
         }
+        tell_out_of_memory(run, stage, training.progress.chosen, chosen, metrics.step)
         training.progress = replace(
             training.progress, step=metrics.step, tokens=metrics.tokens, chain=chain, chosen=chosen,
             updates=training.average.updates if training.average is not None else 0,

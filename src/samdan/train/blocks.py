@@ -132,6 +132,8 @@ def update(optimizer: torch.optim.Optimizer) -> None:
 
 def _views(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, Block]]:
     for group in optimizer.param_groups:
+        if "blocks" not in group:  # made elsewhere: every parameter is whole
+            continue
         for parameter, block in zip(group["params"], group["blocks"], strict=True):
             if block.rows is not None:
                 yield parameter, block

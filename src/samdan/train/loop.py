@@ -6,6 +6,7 @@ summed over micro-batches and processes first, and the loss is divided once.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import torch
 from samdan.lm.batch import Batch
 from samdan.lm.scoring import Scorer
 from samdan.recipe import Stage
-from samdan.records import Metrics, TrainError
+from samdan.records import EnvironmentFailure, Metrics, TrainError
 from samdan.schedule import rate_factor
 from samdan.train import parallel, sharding
 from samdan.train.batches import Steps
@@ -105,32 +106,56 @@ def train_steps(
         yield Metrics(step, tokens, values)
 
 
+class _TooLarge(Exception):
+    """A micro-batch did not fit, on this process or another one."""
+
+
 def _with_less_memory(
     scorer: Scorer, objective: Objective, steps: Steps, seed: int, step: int
 ) -> tuple[Steps, list[Batch], dict[str, float]]:
     """The step's gradients; after running out of memory, with micro-batches half as large.
 
-    The effective batch, and so the gradient, stays the same. Processes cannot disagree about the
-    size, so with several the error is passed on.
+    The effective batch, and so the gradient, stays the same. Several processes take the smaller
+    size together; where they split the model they gather weights inside the forward, and one that
+    ran out of memory there has left the others waiting: the error is passed on.
     """
     while True:
         micro = steps.micro_batches(step)
-        try:
+        with contextlib.suppress(_TooLarge):
             return steps, micro, _accumulate(scorer, objective, micro, seed, step)
-        except torch.OutOfMemoryError:
-            fewest = max(int(steps.data.index.unit_tokens.max()), 1)
-            if steps.world_size > 1 or steps.micro_batch_tokens <= fewest:
-                raise
-            for parameter in scorer.parameters():
-                parameter.grad = None
-            torch.cuda.empty_cache()
-            steps = replace(steps, micro_batch_tokens=max(fewest, steps.micro_batch_tokens // 2))
+        steps = _halved(scorer, steps)
+
+
+def _halved(scorer: Scorer, steps: Steps) -> Steps:
+    """Micro-batches half as large, and nothing left of the gradients that were begun."""
+    fewest = max(int(steps.data.index.unit_tokens.max()), 1)
+    if steps.micro_batch_tokens <= fewest:
+        raise EnvironmentFailure(
+            f"out of memory with {steps.micro_batch_tokens} tokens at a time, and a record of "
+            f"{fewest} cannot be split. Set gradient_checkpointing: true, a lower max_length, "
+            f"optim: adamw_8bit or adamw_offload, or lora; `samdan plan` tells what fits"
+        )
+    for parameter in scorer.parameters():
+        parameter.grad = None
+    if scorer.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return replace(steps, micro_batch_tokens=max(fewest, steps.micro_batch_tokens // 2))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a device, or of the host: there torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _accumulate(
     scorer: Scorer, objective: Objective, micro: Sequence[Batch], seed: int, step: int
 ) -> dict[str, float]:
-    """Gradients of the step's mean loss into ``.grad``; returns the loss and what was logged."""
+    """Gradients of the step's mean loss into ``.grad``; returns the loss and what was logged.
+
+    Raises _TooLarge on all processes where one of them ran out of memory.
+    """
     scorer.train()
     terms = objective.coefficients()
     weights = dict.fromkeys(terms, 0.0)
@@ -143,21 +168,26 @@ def _accumulate(
     device = scorer.device
     totals = {term: torch.zeros((), device=device) for term in terms}
     logged = {name: torch.zeros((), device=device) for name in objective.logged}
-    sharded = sharding.is_sharded(scorer)
-    for batch in micro:
-        if not batch.num_targets:
-            if sharded:
-                sharding.take_part(scorer)
-            continue
-        scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
-        sums = objective.loss_sums(scorer, batch)
-        scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
-        torch.stack(scaled).sum().backward()
-        for term, loss in sums.losses.items():
-            totals[term] += loss.detach()
-        for name, value in sums.logged.items():
-            logged[name] += value
-    return _means(terms, weights, totals, logged)
+    sharded, fits = sharding.is_sharded(scorer), True
+    try:
+        for batch in micro:
+            if not batch.num_targets:
+                if sharded:
+                    sharding.take_part(scorer)
+                continue
+            scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
+            sums = objective.loss_sums(scorer, batch)
+            scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
+            torch.stack(scaled).sum().backward()
+            for term, loss in sums.losses.items():
+                totals[term] += loss.detach()
+            for name, value in sums.logged.items():
+                logged[name] += value
+    except RuntimeError as error:
+        if sharded or not is_out_of_memory(error):
+            raise
+        fits = False
+    return _means(terms, weights, totals, logged, fits)
 
 
 def _means(
@@ -165,11 +195,15 @@ def _means(
     weights: Mapping[str, float],
     totals: Mapping[str, torch.Tensor],
     logged: Mapping[str, torch.Tensor],
+    fits: bool,
 ) -> dict[str, float]:
     sums = parallel.add_over_ranks(
         {f"loss/{t}": float(v) for t, v in totals.items()}
         | {n: float(v) for n, v in logged.items()}
+        | {"too_large": float(not fits)}
     )
+    if sums["too_large"]:
+        raise _TooLarge
     means = {f"loss/{t}": sums[f"loss/{t}"] / weights[t] for t in terms}
     loss = sum(terms[t] * means[f"loss/{t}"] for t in terms)
     pairs = weights.get("pair", 0.0)

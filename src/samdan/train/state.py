@@ -36,6 +36,7 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
     "manifest.json",
 )
 AVERAGE = "average"  # begins the names of an average's tensors, which lie with the optimizer's
+MAX_MANIFEST = 10_000_000  # bytes; that of a thousand processes has 300 kB
 Injected = Callable[[str, int], None]
 
 
@@ -333,12 +334,26 @@ def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint says that it holds; None where that cannot be read or makes no sense."""
     try:
+        if (path / MANIFEST).stat().st_size > MAX_MANIFEST:
+            return None
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(manifest, dict) or type(manifest.get("step")) is not int:
+        return None
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(map(_is_measure, files.values())):
+        return None
+    return manifest
+
+
+def _is_measure(entry: Any) -> bool:
     return (
-        manifest if isinstance(manifest, dict) and isinstance(manifest.get("step"), int) else None
+        isinstance(entry, dict)
+        and type(entry.get("bytes")) is int
+        and isinstance(entry.get("sha256"), str)
     )
 
 

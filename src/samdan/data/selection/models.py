@@ -18,6 +18,7 @@ from samdan.lm.batch import Encoded, collate
 from samdan.lm.chat import ChatFormat
 from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
 from samdan.lm.scoring import Scorer, sum_by_sequence
+from samdan.lm.trust import require_data_only
 from samdan.packing import best_fit_decreasing, pieces_of
 from samdan.records import DataError
 from samdan.selecting import HiddenStates, SentenceModel, Surrogate
@@ -108,8 +109,13 @@ def sentence_embedder(spec: SentenceModel, where: str, poll: Poll = no_poll) -> 
     from transformers import AutoModel, AutoTokenizer
 
     try:
+        require_data_only(spec.path, spec.revision)
         model: Any = AutoModel.from_pretrained(
-            spec.path, revision=spec.revision, dtype=torch.float32, trust_remote_code=False
+            spec.path,
+            revision=spec.revision,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
         tokenizer: Any = AutoTokenizer.from_pretrained(
             spec.path, revision=spec.revision, trust_remote_code=False

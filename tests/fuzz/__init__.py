@@ -1,0 +1,1 @@
+"""A mutation loop over everything that samdan is given by strangers: ``make fuzz``."""
