@@ -141,7 +141,7 @@ CASES: tuple[Case, ...] = (
         "company/bpb",
     ),
     Case(
-        "skip_spikes", "skip_spikes", "one document in fifty is an encoded file", "base",
+        "skip_spikes", "skip_spikes", "four documents of 1,400 are encoded files", "base",
         cpt(data=[source("made/spoiled.jsonl", "company"), cpt()["data"][1]]), "company/bpb",
         control={"skip_spikes": None},
     ),
@@ -267,7 +267,7 @@ def write_made(world: Path, folder: Path) -> None:
     made: dict[str, list[Row]] = {
         "garbage.jsonl": [{"text": _encoded(rng, 900)} for _ in range(400)],
         "spoiled.jsonl": [
-            {"text": _encoded(rng, 900)} if n % 50 == 25 else row
+            {"text": _encoded(rng, 900)} if n % 350 == 175 else row
             for n, row in enumerate(read["company.jsonl"][:1400])
         ],
         "framed.jsonl": [

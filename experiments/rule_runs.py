@@ -49,6 +49,10 @@ def foundation(home: Path) -> Path:
     return folder
 
 
+def is_done(case: Case, home: Path) -> bool:
+    return (home / "cases" / case.name / "result.json").is_file()
+
+
 def carry_out(case: Case, home: Path) -> Fields:
     """The case with its rule and without; what fired, what changed, and what it helped."""
     given = home / "cases" / case.name

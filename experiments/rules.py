@@ -20,7 +20,7 @@ from typing import Any
 
 from experiments.rule_alarms import alarms, read
 from experiments.rule_cases import CASES
-from experiments.rule_runs import carry_out, carry_out_ordinary
+from experiments.rule_runs import carry_out, carry_out_ordinary, is_done
 from samdan.preferences.intervals import exact
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -32,8 +32,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("home", type=Path)
     arguments.add_argument("--only", nargs="*", default=None, help="these cases, nothing else")
-    parts = ["cases", "ordinary", "alarms"]
-    arguments.add_argument("--part", choices=parts, help="only this")
+    parts = ["cases", "ordinary", "alarms", "tables"]
+    arguments.add_argument("--part", choices=parts, help="only this; tables: of what is finished")
     arguments.add_argument("--seeds", type=int, nargs="*", default=list(range(1, 11)))
     arguments.add_argument("--histories", type=int, default=300)
     arguments.add_argument("--write", action="store_true")
@@ -43,7 +43,9 @@ def main() -> None:
     os.environ.setdefault("SAMDAN_CACHE", str(home / "cache"))
     wanted = [case for case in CASES if given.only is None or case.name in given.only]
     cases = []
-    for case in wanted if given.part in (None, "cases") else ():
+    for case in wanted if given.part in (None, "cases", "tables") else ():
+        if given.part == "tables" and not is_done(case, home):
+            continue
         cases.append(carry_out(case, home))
         print(case_row(cases[-1]), flush=True)
     if given.only is not None or given.part == "cases":
@@ -55,7 +57,7 @@ def main() -> None:
     for seed in given.seeds:
         ordinary.append(carry_out_ordinary(seed, home))
         print(json.dumps(ordinary[-1], ensure_ascii=False)[:300], flush=True)
-    if given.part is not None:
+    if given.part == "ordinary":
         return
     found = {"cases": cases, "ordinary": ordinary, "alarms": _alarms(home, given)}
     text = "\n".join(tables(found))
