@@ -62,7 +62,7 @@ def carry_out(case: Case, home: Path) -> Fields:
         return found
     started = time.monotonic()
     seen = _run(case, case.stage, given / "watched", home)
-    row = {"case": case.name, "rule": case.rule, "wrong": case.wrong, "metric": case.metric}
+    row: Fields = {"case": case.name, "rule": case.rule, "wrong": case.wrong, "metric": case.metric}
     row |= _happened(case, seen)
     if case.metric:
         _run(case, case.stage | case.control, given / "control", home)
@@ -200,8 +200,9 @@ def judged_afterwards(ledger: Ledger, stage: str) -> list[Verdict]:
 def _comparison(name: str, row: Mapping[str, Any]) -> Comparison:
     of = row["ci95"]
     after, before, base = (_pair(of[key]) for key in ("after", "vs_before", "vs_base"))
-    values = [_known(row[key]) for key in ("base", "before", "after")]
-    return Comparison(name, *values, row["n"], after, before, base, row["higher_is_better"])
+    old, parent, new = (_known(row[key]) for key in ("base", "before", "after"))
+    better = row["higher_is_better"]
+    return Comparison(name, old, parent, new, row["n"], after, before, base, better)
 
 
 def _pair(value: Sequence[float | None]) -> tuple[float, float]:

@@ -169,9 +169,9 @@ def alarm_rows(found: Row, ordinary: Sequence[Row]) -> Iterator[str]:
     for run in ordinary:
         for verdict in run["gates"]:
             gates.setdefault(verdict["rule"], []).append(verdict["fired"])
-    for name, fired in gates.items():
-        bound = f"{exact(sum(fired), len(fired), 0.9)[1]:.0%}"
-        yield f"| `{name}` | {sum(fired)} of {len(fired)} | | {bound} |"
+    for name, verdicts in gates.items():
+        bound = f"{exact(sum(verdicts), len(verdicts), 0.9)[1]:.0%}"
+        yield f"| `{name}` | {sum(verdicts)} of {len(verdicts)} | | {bound} |"
 
 
 if __name__ == "__main__":
