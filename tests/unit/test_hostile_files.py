@@ -20,7 +20,7 @@ import pytest
 
 import documents
 from reading import given_file, one, read, reasons
-from samdan.data.readers import READERS, rows_of
+from samdan.data.readers import CODE, READERS, rows_of
 from samdan.data.readers import archives as archives_module
 from samdan.data.readers import file as file_module
 from samdan.data.readers.file import Row
@@ -79,7 +79,7 @@ WHOLE = {
     ".tar": documents.tarred(INNER),
     ".tgz": documents.tarred(INNER, "w:gz"),
 }
-SAME = {".htm": ".html", ".xhtml": ".html", ".tar.gz": ".tgz"}
+SAME = {".htm": ".html", ".xhtml": ".html", ".tar.gz": ".tgz", **dict.fromkeys(CODE, ".txt")}
 MUTANTS = 200
 
 

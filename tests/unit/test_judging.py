@@ -314,7 +314,8 @@ def test_decided_pairs_are_read_by_a_dpo_stage(tmp_path: Path) -> None:
 def test_without_the_extra_the_page_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "samdan.judge.server", raising=False)
+    for module in ("samdan.judge.server", "samdan.pages.listening"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     found = judged(make_run(tmp_path), ["sft", "dpo"])
     with pytest.raises(EnvironmentFailure, match=r"needs uvicorn: pip install 'samdan\[judge\]'"):

@@ -23,7 +23,7 @@ from samdan.records import DataError, EvalResult
 from samdan.run.api import load_tasks
 from samdan.tasks import Harness, Task, locations
 
-QUALITY = {"stops", "length", "repetition", "format", "refusal"}
+QUALITY = {"stops", "length", "repetition", "format", "refusal", "one_template"}
 KOREAN = {"hangul", "one_level"}
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Task)
 

@@ -53,6 +53,7 @@ def test_on_a_terminal_the_stage_stays_below_the_messages(monkeypatch: pytest.Mo
     reader.start()
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "30")
     rules = [{"rule": "loss_spike", "near": 0.4, "value": 2.4, "limit": 6.0}]
     now = {"stage": "sft", "step": 3, "of": 9, "loss": 1.5, "seconds_left": 61.0, "rules": rules}
     with os.fdopen(theirs, "w") as terminal_file:

@@ -21,7 +21,7 @@ from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_conf
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
-from samdan.records import DataError, EnvironmentFailure
+from samdan.records import DataError, EnvironmentFailure, SamdanError
 
 
 def load_model(
@@ -54,7 +54,7 @@ def load_model(
             output_loading_info=True,
             **extra,
         )
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, SamdanError):
         raise
     except Exception as error:  # of a damaged folder, transformers raises whatever it comes upon
         raise DataError(

@@ -26,7 +26,11 @@ class Curves:
         self.heldout: dict[str, dict[str, list[Any]]] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        self.steps.append(_number(row.get("step")))
+        """A row without a step was damaged, and is passed over."""
+        step = _number(row.get("step"))
+        if math.isnan(step):
+            return
+        self.steps.append(step)
         for key, column in self.columns.items():
             column.append(_number(row.get(key)))
         self.add_heldout(row)
@@ -128,5 +132,10 @@ def _stat(descriptor: int) -> tuple[int, int, int]:
 
 
 def _number(value: object) -> float:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known and math.isfinite(value) else math.nan  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    try:
+        found = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.nan
+    return found if math.isfinite(found) else math.nan

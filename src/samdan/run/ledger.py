@@ -21,6 +21,24 @@ from typing import Any
 from samdan.records import EnvironmentFailure, Metrics
 from samdan.redaction import redacted_values, secrets_of
 
+# By kind of event, what whoever reads it takes for granted, and of what type the rest is if given.
+_NUMBER = (int, float)
+NEEDED: Mapping[str, Mapping[str, Any]] = {
+    "ended": {"seconds": _NUMBER},
+    "step_begin": {"step": str},
+    "step_skipped": {"step": str},
+    "step_done": {"step": str, "identity": str, "components": dict, "output": str},
+    "failed": {"text": str},
+    "measured_before": {"stage": str, "values": dict},
+    "responded": {"stage": str, "of": str, "attempt": int, "rules": list, "responses": list,
+                  "changes": dict},
+    "attempt_chosen": {"stage": str, "of": str, "attempt": int, "number": int, "why": str},
+}  # fmt: skip
+IF_GIVEN: Mapping[str, Mapping[str, Any]] = {
+    "begin": {"machine": dict},
+    "step_done": {"seconds": _NUMBER, "facts": dict},
+}
+
 
 @dataclass(frozen=True)
 class Done:
@@ -178,13 +196,14 @@ class Ledger:
             os.fsync(opened.fileno())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        yield from read_lines(self.events_file)
+        """What happened, in order; lines that a crash or a disk has damaged are passed over."""
+        yield from filter(_whole, read_lines(self.events_file))
 
     def done(self) -> dict[str, Done]:
         """The latest completion of every step."""
         found: dict[str, Done] = {}
         for event in self.events():
-            if event.get("event") == "step_done":
+            if event["event"] == "step_done":
                 found[event["step"]] = Done(
                     event["identity"],
                     event["components"],
@@ -260,6 +279,17 @@ def last_status(events: Iterable[Mapping[str, Any]]) -> str | None:
         if event["event"] in ("begin", "ended"):
             status = event.get("status")
     return status
+
+
+def _whole(event: Mapping[str, Any]) -> bool:
+    """Whether an event has what its kind is read for; a damaged one counts as cut off."""
+    kind = event.get("event")
+    if not isinstance(kind, str):
+        return False
+    given = IF_GIVEN.get(kind, {}).items()
+    return all(isinstance(event.get(k), types) for k, types in NEEDED.get(kind, {}).items()) and all(
+        isinstance(event[k], types) for k, types in given if k in event
+    )
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

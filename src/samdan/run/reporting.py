@@ -72,7 +72,7 @@ def assemble(
             "wall_seconds": round(sum(float(event["seconds"]) for event in ended), 1),
             "seed": recipe.seed,
             "notes": list(recipe.notes),
-            "machine": began[-1]["machine"] if began else {},
+            "machine": began[-1].get("machine", {}) if began else {},
             "model": _model(ledger, recipe),
             "recipe": _text(ledger.recipe_file),
             "stages": stages,

@@ -83,6 +83,7 @@ class View:
             console=self._console, transient=True, refresh_per_second=4, redirect_stdout=False,
             vertical_overflow="ellipsis",
         )  # fmt: skip
+        self._shown = False
         self._live.start()
 
     def show(self, row: Mapping[str, Any]) -> None:
@@ -92,7 +93,9 @@ class View:
             for number, line in enumerate(lines(row["now"], self._console.width - 1)):
                 style = "bold" if number == 0 else "bold red" if " FIRED: " in line else ""
                 shown.append(line + "\n", style)
-        self._live.update(shown)
+        # The view draws itself again four times a second; the first time it is drawn at once.
+        self._live.update(shown, refresh=not self._shown)
+        self._shown = True
 
     def say(self, text: str) -> None:
         """``text`` may hold what data or a library said: nothing that the terminal would obey."""

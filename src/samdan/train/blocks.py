@@ -132,11 +132,17 @@ def update(optimizer: torch.optim.Optimizer) -> None:
 
 def _views(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, Block]]:
     for group in optimizer.param_groups:
-        if "blocks" not in group:  # made elsewhere: every parameter is whole
-            continue
-        for parameter, block in zip(group["params"], group["blocks"], strict=True):
+        for parameter, block in zip(group["params"], _blocks(group), strict=True):
             if block.rows is not None:
                 yield parameter, block
+
+
+def _blocks(group: dict[str, Any]) -> list[Block]:
+    """A group's blocks; of an optimizer that was made elsewhere every parameter is whole."""
+    if "blocks" in group:
+        return list(group["blocks"])
+    named = zip(group.get("names", [""] * len(group["params"])), group["params"], strict=True)
+    return [Block(name, parameter, parameter, frozenset(), False) for name, parameter in named]
 
 
 def rows_of(block: Block) -> Rows:
@@ -155,7 +161,7 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for group in optimizer.param_groups:
-        for block, parameter in zip(group["blocks"], group["params"], strict=True):
+        for block, parameter in zip(_blocks(group), group["params"], strict=True):
             for key, value in optimizer.state.get(parameter, {}).items():
                 if not isinstance(value, Tensor):
                     continue
@@ -179,7 +185,7 @@ def load_state_tensors(
         key, _, name = full.partition(".")
         by_name.setdefault(name, {})[key] = value
     for group in optimizer.param_groups:
-        for block, parameter in zip(group["blocks"], group["params"], strict=True):
+        for block, parameter in zip(_blocks(group), group["params"], strict=True):
             state = dict(by_name.get(block.key, {}))
             if block.rows is not None and state:  # it has learned: it has a count of steps
                 wholes = by_name.get(block.name, {})
