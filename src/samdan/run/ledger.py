@@ -286,10 +286,9 @@ def _whole(event: Mapping[str, Any]) -> bool:
     kind = event.get("event")
     if not isinstance(kind, str):
         return False
-    given = IF_GIVEN.get(kind, {}).items()
-    return all(isinstance(event.get(k), types) for k, types in NEEDED.get(kind, {}).items()) and all(
-        isinstance(event[k], types) for k, types in given if k in event
-    )
+    given = {key: types for key, types in IF_GIVEN.get(kind, {}).items() if key in event}
+    wanted = {**NEEDED.get(kind, {}), **given}
+    return all(isinstance(event.get(key), types) for key, types in wanted.items())
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
