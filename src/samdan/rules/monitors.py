@@ -93,7 +93,8 @@ class Unstable(Watch):
 
     A step is an outlier when its loss or its gradient norm exceeds mean + ``sigmas`` deviations of
     the ``window`` steps before it (OLMo's spike score uses 7). Fires when outliers are more than
-    ``share`` of the last ``over`` steps.
+    ``share`` of the last ``over`` steps. Much more than the default cannot happen: a share p of
+    equal outliers widens the band by its root, and 7 deviations are out of reach from p = 1/49 on.
     """
 
     stops: ClassVar[Stops] = "always"
@@ -101,7 +102,7 @@ class Unstable(Watch):
     sigmas: Positive = 7.0
     window: Count = 64
     over: Count = 200
-    share: Share = 0.05
+    share: Share = 0.01
 
     def __call__(self, history: History) -> Verdict:
         rows = _of_one_phase(trained(history)[-self.over - self.window :])
