@@ -1,6 +1,7 @@
 """All experiments on growing, one after another: python -m experiments.grow HOME [--data FOLDER].
 
-Results go to docs/grow-*.json, and each prints its table. What is finished in HOME is not done again.
+Results go to docs/grow-*.json, and each prints its table. What is finished in HOME is not done
+again.
 """
 
 from __future__ import annotations
