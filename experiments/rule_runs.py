@@ -130,7 +130,7 @@ def _happened(case: Case, seen: tuple[Ledger, str]) -> Fields:
         "steps": last.get("steps"),
         "responses": changes,
         "kept_attempt": [e["attempt"] for e in events if e["event"] == "attempt_chosen"],
-        "ended": ended,
+        "ended": ended.partition(". The model is kept")[0],  # a path of this machine follows
     }
 
 
@@ -233,7 +233,7 @@ def carry_out_ordinary(seed: int, home: Path) -> Fields:
         "gates": [verdict_row(verdict) for verdict in verdicts],
         "steps": len(rows),
         "skipped": sum(bool(row.get("skipped")) for row in rows),
-        "ended": ended,
+        "ended": ended.partition(". The model is kept")[0],  # a path of this machine follows
     }
     result.write_text(json.dumps(row, ensure_ascii=False, indent=1), "utf-8")
     return row
