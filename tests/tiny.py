@@ -20,6 +20,7 @@ from samdan.lm.shards import Index, ShardWriter, TrainingData
 from samdan.lm.tokenizer import train_tokenizer
 from samdan.recipe import CptStage, DpoStage, SftStage, Source
 from samdan.train.batches import Steps
+from samdan.train.optim import make_optimizer
 
 VOCAB = 97
 TEXTS = (
@@ -173,3 +174,18 @@ def dpo(**fields: Any) -> DpoStage:
 
 def scorer(made: Any) -> Scorer:
     return Scorer(made)
+
+
+def update(model: Any, optimizer: Any) -> None:
+    """A step by gradients of one."""
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def with_states() -> tuple[Any, Any]:
+    """A model of one layer and its optimizer, which has states."""
+    made = model(num_hidden_layers=1)
+    optimizer = make_optimizer(made, cpt(learning_rate=1e-2), False)
+    update(made, optimizer)
+    return made, optimizer

@@ -13,7 +13,7 @@ import gzip
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,6 +242,14 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
     """Mean difference of two cases on the same seeds, and half the width of its interval."""
     return interval([a - b for a, b in zip(ours, theirs, strict=True)])
+
+
+def print_paired(study: Study, pairs: Iterable[tuple[str, str]], keys: Sequence[str]) -> None:
+    """Differences of the cases of each pair, a line a key."""
+    for ours, theirs in pairs:
+        for key in keys:
+            mean, half = paired(study.values(ours, key), study.values(theirs, key))
+            print(f"{ours}, {key}, against {theirs}: {mean:+.4f} ± {half:.4f}")
 
 
 def shown(values: Sequence[float], digits: int = 3) -> str:

@@ -22,7 +22,7 @@ from experiments.grow.common import (
     adapt,
     arguments,
     base,
-    paired,
+    print_paired,
 )
 from samdan.growing.depth import LlamaPro, Solar, layout
 
@@ -55,10 +55,7 @@ def main() -> None:
             },
         )
     )  # fmt: skip
-    for case in CASES:
-        for key in ("law end", "en end"):
-            mean, half = paired(study.values(case, key), study.values(NONE, key))
-            print(f"{case} against {NONE}, {key}: {mean:+.4f} ± {half:.4f}")
+    print_paired(study, [(case, NONE) for case in CASES], ("law end", "en end"))
 
 
 def compute(case: str) -> float:

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.grow.common import Study, adapt, arguments, base, paired
+from experiments.grow.common import Study, adapt, arguments, base, print_paired
 from experiments.grow.unfreezing import (
     BASE,
     FIELDS,
     GROW,
     HEADINGS,
+    KEYS,
     PLAIN,
-    STEPS,
     name_of,
     row,
     start_from,
@@ -46,10 +46,7 @@ def main() -> None:
         for seed in given.seeds:
             study.measure(case, seed, Arm(given.home, case, seed, model))
     print(study.table(list(CASES), HEADINGS, digits=3))
-    for ours, theirs in PAIRS:
-        for key in (f"law {STEPS}", "en after"):
-            mean, half = paired(study.values(ours, key), study.values(theirs, key))
-            print(f"{ours}, {key}, against {theirs}: {mean:+.4f} ± {half:.4f}")
+    print_paired(study, PAIRS, KEYS)
 
 
 class Arm:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.grow.common import Measured, Study, adapt, arguments, base, paired
+from experiments.grow.common import Measured, Study, adapt, arguments, base, print_paired
 
 GROW: Mapping[str, Any] = {"vocab": {"merges": 600, "min_count": 20, "sources": ["law"]}}
 STEPS = 100
@@ -43,12 +43,10 @@ def main() -> None:
         for seed in given.seeds:
             study.measure(case, seed, Arm(given.home, case, seed, model))
     print(study.table(list(CASES), HEADINGS, digits=3))
-    for case in CASES:
-        for key in (f"law {STEPS}", "en after"):
-            mean, half = paired(study.values(case, key), study.values(PLAIN, key))
-            print(f"{case}, {key}, against {PLAIN}: {mean:+.4f} ± {half:.4f}")
+    print_paired(study, [(case, PLAIN) for case in CASES], KEYS)
 
 
+KEYS = (f"law {STEPS}", "en after")
 HEADINGS = {
     "law base": "law, base", "law 0": "law, grown", f"law {STEPS}": f"law, {STEPS} steps",
     "en base": "English, base", "en after": "English, after",

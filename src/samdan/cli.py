@@ -42,18 +42,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich takes a tenth of a second to import
     pretty_exceptions_enable=False,
 )
-app.add_typer(synthesize, name="synthesize")
-app.add_typer(judge, name="judge")
-app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
-app.command(epilog="Example: `samdan serve runs/first/dpo/model --port 8000`")(serve)
-app.add_typer(merge, name="merge")
-app.add_typer(vocab, name="vocab")
-app.command(
-    epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
-)(watch)
-app.command(
-    epilog="Examples: `samdan compare runs/a runs/b`, `samdan compare runs/a runs/b --out ab.html`"
-)(compare)
 starting.add_to(app)
 planning.add_to(app)
 
@@ -284,6 +272,21 @@ def evaluate(
         low, high = row["ci95"]
         print(f"{name:40} {row['value']:.4f}  [{low:.4f}, {high:.4f}]  n={row['n']}")
 
+
+
+# Behind what every run needs, as `--help` lists them.
+app.add_typer(synthesize, name="synthesize")
+app.add_typer(judge, name="judge")
+app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
+app.command(epilog="Example: `samdan serve runs/first/dpo/model --port 8000`")(serve)
+app.add_typer(merge, name="merge")
+app.add_typer(vocab, name="vocab")
+app.command(
+    epilog="Examples: `samdan watch runs/first`, `samdan watch runs/first --port 8000 --lang ko`"
+)(watch)
+app.command(
+    epilog="Examples: `samdan compare runs/a runs/b`, `samdan compare runs/a runs/b --out ab.html`"
+)(compare)
 
 
 def _carried_out(

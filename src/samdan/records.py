@@ -172,3 +172,8 @@ class Preempted(SamdanError):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the advice below it; the name of one that says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

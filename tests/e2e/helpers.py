@@ -319,3 +319,15 @@ def losses(run: Path) -> dict[tuple[str, int], float]:
     """The loss of every step, as it was written down."""
     rows = rows_of(run / "metrics.jsonl")
     return {(row["stage"], row["step"]): row["loss"] for row in rows}
+
+
+def assert_same(run: Path, reference: Path) -> None:
+    """The same samples, losses and weights in every stage."""
+    assert samples_seen(run) == samples_seen(reference)
+    assert losses(run) == losses(reference)
+    assert all_weights(run) == all_weights(reference)
+
+
+def fault(text: str) -> dict[str, str]:
+    """The environment in which a run breaks; see ``run/faults.py``."""
+    return {"SAMDAN_FAULT": text}

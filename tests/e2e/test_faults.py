@@ -16,8 +16,9 @@ import pytest
 import tiny
 from e2e.helpers import (
     all_weights,
+    assert_same,
     events,
-    losses,
+    fault,
     make_world,
     python,
     rows_of,
@@ -56,18 +57,8 @@ def interrupted(recipe: Path, before: Before) -> Path:
     return run
 
 
-def fault(text: str) -> dict[str, str]:
-    return {"SAMDAN_FAULT": text}
-
-
 def checkpoints(run: Path) -> list[Path]:
     return sorted((run / "cpt" / "checkpoints").iterdir())
-
-
-def assert_same(run: Path, reference: Path) -> None:
-    assert samples_seen(run) == samples_seen(reference)
-    assert losses(run) == losses(reference)
-    assert all_weights(run) == all_weights(reference)
 
 
 def flip(file: Path, place: int = -40) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from e2e.helpers import (
     Program,
-    all_weights,
+    assert_same,
     events,
+    fault,
     killed_when_said,
-    losses,
     rows_of,
     samdan,
     samples_seen,
@@ -58,16 +58,6 @@ KILLS = [
 def before(reference: Path, tmp_path: Path) -> Before:
     """Makes a run that stands just before a stage's training."""
     return lambda stage: stopped_before(reference, f"{stage}/train", tmp_path / "run")
-
-
-def assert_same(run: Path, reference: Path) -> None:
-    assert samples_seen(run) == samples_seen(reference)
-    assert losses(run) == losses(reference)
-    assert all_weights(run) == all_weights(reference)
-
-
-def fault(text: str) -> dict[str, str]:
-    return {"SAMDAN_FAULT": text}
 
 
 @pytest.mark.parametrize(("stage", "where", "checkpoint"), KILLS, ids=lambda value: str(value))

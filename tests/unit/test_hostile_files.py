@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import documents
+from fuzz.mutants import changed_bytes
 from reading import given_file, one, read, reasons
 from samdan.data.readers import CODE, READERS, rows_of
 from samdan.data.readers import archives as archives_module
@@ -89,36 +90,15 @@ def worker() -> Iterator[Worker]:
         yield running
 
 
-def mutant(content: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(rng.choice((1, 1, 2, 4, 16))):
-        if not changed:
-            break
-        at, size = rng.randrange(len(changed)), rng.randrange(1, 64)
-        match rng.randrange(6):
-            case 0:
-                changed[at] ^= 1 << rng.randrange(8)
-            case 1:
-                changed[at] = rng.choice((0, 127, 128, 255))
-            case 2:
-                del changed[at : at + size]
-            case 3:
-                changed[at:at] = rng.randbytes(size)
-            case 4:
-                changed[at:at] = changed[at : at + size] * rng.randrange(1, 9)
-            case 5:
-                del changed[at:]
-    return bytes(changed)
-
-
 def mutant_inside(content: bytes, rng: random.Random) -> bytes:
     """Of an archive's member: what gets past the archive's own sum of its bytes."""
     if not content.startswith(b"PK"):
-        return mutant(content, rng)
+        return changed_bytes(content, rng)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice(sorted(members))
-    return documents.zipped(members | {name: mutant(members[name], rng)}, zipfile.ZIP_STORED)
+    changed = members | {name: changed_bytes(members[name], rng)}
+    return documents.zipped(changed, zipfile.ZIP_STORED)
 
 
 def test_every_reader_is_tried_here() -> None:
@@ -131,7 +111,7 @@ def test_mutants_are_rows_or_named_drops(worker: Worker, suffix: str) -> None:
     assert not set(reasons(read(worker, f"x{suffix}", WHOLE[suffix]))) - {""}
     counts = {"rows": 0, "drops": 0}
     for number in range(MUTANTS):
-        change = mutant if number % 2 else mutant_inside
+        change = changed_bytes if number % 2 else mutant_inside
         found = read(worker, f"x{suffix}", change(WHOLE[suffix], rng))
         assert found
         for item in found:

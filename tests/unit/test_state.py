@@ -41,16 +41,7 @@ def progress(step: int, identity: str = IDENTITY) -> Progress:
 @pytest.fixture
 def parts() -> tuple[Any, Any]:
     """A model and its optimizer, with states."""
-    model = tiny.model(num_hidden_layers=1)
-    optimizer = make_optimizer(model, tiny.cpt(learning_rate=1e-2), False)
-    update(model, optimizer)
-    return model, optimizer
-
-
-def update(model: Any, optimizer: Any) -> None:
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    return tiny.with_states()
 
 
 def names(folder: Path) -> list[str]:
@@ -76,8 +67,8 @@ def test_a_checkpoint_brings_back_every_bit(tmp_path: Path, parts: tuple[Any, An
         before, after = state_tensors(optimizer), state_tensors(fresh)
         assert set(before) == set(after)
         assert all(torch.equal(before[name], after[name]) for name in before)
-        update(model, optimizer)
-        update(other, fresh)
+        tiny.update(model, optimizer)
+        tiny.update(other, fresh)
 
 
 def test_a_tied_tensor_is_stored_once_and_a_frozen_one_not_at_all(tmp_path: Path) -> None:

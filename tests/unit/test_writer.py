@@ -6,14 +6,12 @@ import errno
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import tiny
 from samdan.train import writer as module
-from samdan.train.optim import make_optimizer
 from samdan.train.state import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from samdan.train.writer import Writer
 
@@ -24,21 +22,8 @@ def progress(step: int) -> Progress:
     return Progress(step, 100 * step, f"chain{step}", "abc", CHOSEN)
 
 
-def parts() -> tuple[Any, Any]:
-    model = tiny.model(num_hidden_layers=1)
-    optimizer = make_optimizer(model, tiny.cpt(learning_rate=1e-2), False)
-    update(model, optimizer)
-    return model, optimizer
-
-
-def update(model: Any, optimizer: Any) -> None:
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-
-
 def test_training_that_goes_on_does_not_change_what_is_written(tmp_path: Path) -> None:
-    model, optimizer = parts()
+    model, optimizer = tiny.with_states()
     before = [p.detach().clone() for p in model.parameters()]
     go_on, writer = threading.Event(), Writer()
 
@@ -47,24 +32,24 @@ def test_training_that_goes_on_does_not_change_what_is_written(tmp_path: Path) -
             assert go_on.wait(60)
 
     save_checkpoint(tmp_path, model, optimizer, progress(1), 2, slowly, writer=writer)
-    update(model, optimizer)  # while the writer waits
+    tiny.update(model, optimizer)  # while the writer waits
     assert latest_checkpoint(tmp_path, "abc")[0] is None
     go_on.set()
     writer.wait()
     found, problems = latest_checkpoint(tmp_path, "abc")
     assert found is not None
     assert not problems
-    other, states = parts()
+    other, states = tiny.with_states()
     assert load_checkpoint(found, other, states) == progress(1)
     for kept, parameter in zip(before, other.parameters(), strict=True):
         torch.testing.assert_close(parameter, kept, rtol=0, atol=0)
-    update(other, states)  # the optimizer's states are of that moment as well
+    tiny.update(other, states)  # the optimizer's states are of that moment as well
     for parameter, loaded in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(loaded, parameter, rtol=0, atol=0)
 
 
 def test_a_full_disk_is_told_by_the_next_who_asks(tmp_path: Path) -> None:
-    model, optimizer = parts()
+    model, optimizer = tiny.with_states()
     writer = Writer()
     save_checkpoint(tmp_path, model, optimizer, progress(1), 1, writer=writer)
 
@@ -80,7 +65,7 @@ def test_a_full_disk_is_told_by_the_next_who_asks(tmp_path: Path) -> None:
 
 
 def test_they_are_written_one_after_another(tmp_path: Path) -> None:
-    model, optimizer = parts()
+    model, optimizer = tiny.with_states()
     writer, running, most = Writer(), 0, 0
 
     def count(where: str, step: int) -> None:
@@ -99,6 +84,6 @@ def test_without_room_in_the_host_it_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "host_memory", lambda: 1)
-    model, optimizer = parts()
+    model, optimizer = tiny.with_states()
     path = save_checkpoint(tmp_path, model, optimizer, progress(1), 1, writer=Writer())
     assert latest_checkpoint(tmp_path, "abc") == (path, [])

@@ -15,7 +15,7 @@ from typing import Any
 
 from samdan.evals.subject import Scored, Subject
 from samdan.lm.attention import NAME as ATTENTION
-from samdan.records import DataError, EnvironmentFailure, EvalResult
+from samdan.records import DataError, EnvironmentFailure, EvalResult, first_line
 from samdan.tasks import Harness
 
 MISSING = "the task kind 'harness' needs lm-evaluation-harness: pip install 'samdan[harness]'"
@@ -52,8 +52,8 @@ def run_harness(task: Harness, subject: Subject) -> Scored:
     except (OSError, ValueError, KeyError, ConnectionError) as error:
         raise DataError(
             f"evaluate.{task.name}: lm-evaluation-harness could not run {', '.join(task.tasks)}: "
-            f"{type(error).__name__}: {_first_line(error)}. Its data come from the Hub; without a "
-            f"network give files under 'data', or tasks of your own under 'path'"
+            f"{type(error).__name__}: {first_line(error)[:300]}. Its data come from the Hub; "
+            f"without a network give files under 'data', or tasks of your own under 'path'"
         ) from None
     finally:
         model_.set_attn_implementation(ATTENTION)
@@ -68,7 +68,7 @@ def _library(task: Harness, subject: Subject) -> tuple[Any, Any, Any]:
         from lm_eval import evaluator
         from lm_eval.models.huggingface import HFLM
     except ImportError as error:
-        raise EnvironmentFailure(f"{MISSING} ({_first_line(error)})") from None
+        raise EnvironmentFailure(f"{MISSING} ({first_line(error)[:300]})") from None
     model = HFLM(
         pretrained=subject.scorer.model,
         tokenizer=subject.chat.tokenizer,
@@ -195,7 +195,3 @@ def _said(responses: Any) -> Any:
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else float("nan")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from samdan.growing.config import grown_config, layers_of
-from samdan.growing.depth import Depth, Layer, LlamaPro, SolarPro, layout, skips_of
+from samdan.growing.depth import Depth, Layer, SolarPro, layout, skips_of
 from samdan.lm import skips
 from samdan.lm.files import write_json
 from samdan.lm.folders import appearing, copy_beside
@@ -93,11 +93,6 @@ def layer_pattern(prefix: str, layers: Sequence[int]) -> str:
     if not layers:
         return r"(?!)"
     return rf"(^|\.){re.escape(prefix)}\.({'|'.join(map(str, layers))})\."
-
-
-def identity_spec(spec: Depth) -> bool:
-    """Whether the grown model computes exactly what the old one does."""
-    return isinstance(spec, LlamaPro)
 
 
 def _written(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from samdan.records import DataError
+from samdan.records import DataError, first_line
 
 # Beside weights, config and index: tokenizer, chat template, how to generate, the licence.
 KEPT = (
@@ -38,7 +38,7 @@ def local_folder(path: str, revision: str | None = None) -> Path:
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise DataError(
             f"'{path}' is no folder here, and is not to be had from the Hub: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"{first_line(error)}"
         ) from None
     return Path(found)
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,8 +52,17 @@ def _memory() -> Path | None:
     return None if folder is None else folder / "hashes.json"
 
 
-def _read(file: Path) -> dict[str, list[int | str]]:
-    """What is remembered; a damaged file holds nothing."""
+def _read(file: Path) -> Mapping[str, list[int | str]]:
+    """What is remembered; a damaged file holds nothing. Parsed once for as long as it stands."""
+    try:
+        found = file.stat()
+    except OSError:
+        return {}
+    return _parsed(file, found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+@lru_cache(maxsize=1)
+def _parsed(file: Path, *_state: int) -> Mapping[str, list[int | str]]:
     try:
         found = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):

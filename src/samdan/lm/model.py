@@ -21,7 +21,7 @@ from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_conf
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
-from samdan.records import DataError, EnvironmentFailure, SamdanError
+from samdan.records import DataError, EnvironmentFailure, SamdanError, first_line
 
 
 def load_model(
@@ -58,7 +58,7 @@ def load_model(
         raise
     except Exception as error:  # of a damaged folder, transformers raises whatever it comes upon
         raise DataError(
-            f"base.path: cannot load a model from '{path}': {_first_line(error)}"
+            f"base.path: cannot load a model from '{path}': {first_line(error)}"
         ) from None
     if lost := sorted(loading["missing_keys"]):
         raise DataError(
@@ -253,7 +253,3 @@ def head_and_embeddings(model: nn.Module) -> tuple[set[int], set[int]]:
     output = inner.get_output_embeddings()
     head = {id(p) for p in output.parameters()} if output is not None else set()
     return embeddings, head
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

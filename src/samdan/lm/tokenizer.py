@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from samdan.lm.sentencepiece import read_sentencepiece
 from samdan.lm.trust import read_config, require_data_only
-from samdan.records import DataError
+from samdan.records import DataError, first_line
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 # Words with their leading space, digits one by one, runs of punctuation, white space: Qwen2's
@@ -59,7 +59,8 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # tokenizers raises nothing more precise
-        raise DataError(f"{path}: its tokenizer cannot be loaded: {_line(error)}") from None
+        why = first_line(error)[:500]
+        raise DataError(f"{path}: its tokenizer cannot be loaded: {why}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise DataError(f"{path}: its tokenizer has no fast (tokenizers) form, which samdan needs")
     return tokenizer
@@ -73,11 +74,7 @@ def _bare(folder: Path) -> Any:
         merges = [(left, right) for left, right in pairs]
         return _wrap(_byte_level(models.BPE(vocab=vocab, merges=merges)))
     except Exception as error:  # tokenizers raises nothing more precise
-        raise DataError(f"{folder}: vocab.json and merges.txt: {_line(error)}") from None
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+        raise DataError(f"{folder}: vocab.json and merges.txt: {first_line(error)[:500]}") from None
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, split_particles: bool = False) -> Any:

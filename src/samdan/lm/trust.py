@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from samdan.records import DataError
+from samdan.records import DataError, first_line
 
 CONFIGS: Final = ("config.json", "generation_config.json", "tokenizer_config.json")
 FURTHER: Final = (
@@ -71,7 +71,7 @@ def require_data_only(path: str, revision: str | None = None) -> None:
             )
         except (OSError, ValueError) as error:
             raise DataError(
-                f"base.path: cannot load a model from '{path}': {_line(error)}"
+                f"base.path: cannot load a model from '{path}': {first_line(error)}"
             ) from None
         if file is not None:
             _look_at(Path(file))
@@ -122,7 +122,7 @@ def read_config(file: Path) -> dict[str, Any]:
             raise DataError(f"{file}: more than {MAX_CONFIG} bytes, which no configuration has")
         value = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not JSON: {_line(error)}") from None
+        raise DataError(f"{file}: not JSON: {first_line(error)}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
     if not isinstance(value, dict):
@@ -168,7 +168,3 @@ def _entries(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def _is_more(value: Any, limit: int) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > limit
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -30,6 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samdan.records import first_line
+
 Form = Literal["grouped", "plain", "expanded"]
 # grouped: enable_gqa=True; plain: fewer key heads, no flag; expanded: key heads repeated.
 FORMS: tuple[Form, ...] = ("grouped", "plain", "expanded")
@@ -216,7 +218,7 @@ def probe(
         try:
             error = _error_of(form, device, dtype, heads, key_heads, width)
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as refused:
-            reasons.append(f"{form}: {str(refused).splitlines()[0]}")
+            reasons.append(f"{form}: {first_line(refused)}")
             continue
         if error < TOLERANCE:
             return form

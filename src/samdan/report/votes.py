@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from samdan.report.evidence import section
@@ -170,24 +171,15 @@ def _small(shown: str) -> Html:
     return tag("span", figure(shown), cls="small nowrap") if shown else NOTHING
 
 
-def _percent(value: object) -> str:
+def _shown(spec: str, value: object) -> str:
     found = number(value)
-    return DASH if found is None else f"{found:.1%}"
+    return DASH if found is None else format(found, spec)
 
 
-def _points(value: object) -> str:
-    found = number(value)
-    return DASH if found is None else f"{found:+.0f}"
-
-
-def _plain(value: object) -> str:
-    found = number(value)
-    return DASH if found is None else f"{found:.2f}"
-
-
-def _count(value: object) -> str:
-    found = number(value)
-    return DASH if found is None else f"{found:,.0f}"
+_percent = partial(_shown, ".1%")
+_points = partial(_shown, "+.0f")
+_plain = partial(_shown, ".2f")
+_count = partial(_shown, ",.0f")
 
 
 def _n(value: object) -> Html:

@@ -191,6 +191,12 @@ class Forgetting(Watch):
         return Verdict(self.kind, value > self.tolerance, value, self.tolerance, message)
 
 
+def _window(history: History, window: int, name: str) -> list[Metrics]:
+    """The last ``window`` steps, where every one of them has the metric; else none."""
+    rows = [row for row in history[-window:] if name in row.values]
+    return rows if len(rows) == window else []
+
+
 class Displacing(Watch):
     """Chosen answers lose probability while the margin grows (likelihood displacement).
 
@@ -205,8 +211,8 @@ class Displacing(Watch):
 
     def __call__(self, history: History) -> Verdict:
         name = "chosen_logp_change_per_token"
-        rows = [row for row in history[-self.window :] if name in row.values]
-        if len(rows) < self.window:
+        rows = _window(history, self.window, name)
+        if not rows:
             return Verdict(self.kind, False, 0.0, -self.limit, QUIET)
         change = statistics.fmean(row.values[name] for row in rows)
         margin = statistics.fmean(row.values["rewards/margin"] for row in rows)
@@ -236,8 +242,8 @@ class Diverging(Watch):
 
     def __call__(self, history: History) -> Verdict:
         name = "logp_shift_per_token"
-        rows = [row for row in history[-self.window :] if name in row.values]
-        if len(rows) < self.window:
+        rows = _window(history, self.window, name)
+        if not rows:
             return Verdict(self.kind, False, 0.0, self.limit, QUIET)
         value = statistics.fmean(row.values[name] for row in rows)
         message = (

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from samdan.records import EnvironmentFailure
+from samdan.records import EnvironmentFailure, first_line
 
 BEAT = 5.0  # seconds between two signs of life
 PATIENCE = 120.0  # seconds without one, after which a process counts as lost
@@ -99,7 +99,7 @@ class Meeting:
         except RuntimeError as error:
             raise EnvironmentFailure(
                 f"process {self.rank} lost the connection to the process that keeps the store "
-                f"({str(error).splitlines()[0][:200]}); run the same command again to go on"
+                f"({first_line(error)[:200]}); run the same command again to go on"
             ) from None
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 
-from samdan.records import EnvironmentFailure
+from samdan.records import EnvironmentFailure, first_line
 from samdan.train import slurm
 from samdan.train.meeting import Meeting
 
@@ -55,7 +55,7 @@ def start(timeout_seconds: float = 600) -> None:
         raise EnvironmentFailure(
             f"process {rank()} of {world_size()} could not reach the others at "
             f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} "
-            f"MASTER_PORT={os.environ.get('MASTER_PORT')}: {str(error).splitlines()[0]}"
+            f"MASTER_PORT={os.environ.get('MASTER_PORT')}: {first_line(error)}"
         ) from None
     _meeting = Meeting(store, rank(), world_size())
 
@@ -121,7 +121,7 @@ def leaving_together() -> Iterator[None]:
             if _is_loss(error):
                 raise EnvironmentFailure(
                     "another process of this run was lost; run the same command again to go on "
-                    f"from the last checkpoint ({str(error).splitlines()[0][:200]})"
+                    f"from the last checkpoint ({first_line(error)[:200]})"
                 ) from None
         raise
 

@@ -20,8 +20,7 @@ def needed(folder: Path, model: Any) -> int:
     sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in folder.glob("step-*")]
     if sizes:
         return int(MARGIN * max(sizes))
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    whole = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained, whole = _sizes(model)
     return int(MARGIN * max(STATE_BYTES * trained, whole))
 
 
@@ -45,8 +44,7 @@ def require_room_for_all(folder: Path, model: Any, per_weight: int, keep: int) -
     That is ``keep`` checkpoints, the one that is being written, and the model. ``per_weight``:
     bytes that a checkpoint holds of a trained parameter.
     """
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    exported = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained, exported = _sizes(model)
     most = (keep + 1) * per_weight * trained + exported
     held = sum(f.stat().st_size for path in folder.glob("step-*") for f in path.iterdir())
     free = held + shutil.disk_usage(_existing(folder)).free
@@ -56,6 +54,12 @@ def require_room_for_all(folder: Path, model: Any, per_weight: int, keep: int) -
             f"{most / 1e9:.3g} GB needed for {keep} + 1 checkpoints and the model, "
             f"{free / 1e9:.3g} GB free",
         )
+
+
+def _sizes(model: Any) -> tuple[int, int]:
+    """Numbers that are trained, and bytes of the whole model."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained, sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def _existing(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
 from samdan.lm.scoring import Scorer, sum_by_sequence
 from samdan.lm.trust import require_data_only
 from samdan.packing import best_fit_decreasing, pieces_of
-from samdan.records import DataError
+from samdan.records import DataError, first_line
 from samdan.selecting import HiddenStates, SentenceModel, Surrogate
 
 # Texts to nats [n] and predicted tokens [n].
@@ -121,7 +121,7 @@ def sentence_embedder(spec: SentenceModel, where: str, poll: Poll = no_poll) -> 
             spec.path, revision=spec.revision, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise DataError(f"{where}.path: cannot load an encoder: {reason}") from None
     model = model.to(best_device()).eval()
 
