@@ -83,7 +83,7 @@ def files() -> Iterator[Case]:
 
         def case(rng: random.Random) -> str:
             suffix = rng.choice(suffixes)
-            change = rng.choice((known.mutant, known.mutant_inside))
+            change = rng.choice((changed_bytes, known.mutant_inside))
             content = change(known.WHOLE[suffix], rng)
             found = read(worker, f"x{suffix}", content)
             if not found:

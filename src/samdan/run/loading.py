@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from samdan.lm.files import read_regular
 from samdan.recipe import Recipe, parse, with_paths
 from samdan.records import RecipeError
 
+MAX_RECIPE = 10_000_000  # bytes
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 
@@ -29,7 +32,7 @@ def load_recipe(
     """
     file = Path(path)
     try:
-        text = file.read_text("utf-8")
+        text = _content(file).decode("utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file{_similar(file)}") from None
     except UnicodeDecodeError as error:
@@ -39,6 +42,17 @@ def load_recipe(
     recipe = parse(text, str(path), overrides, hint)
     folder = file.resolve().parent
     return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
+
+
+def _content(file: Path) -> bytes:
+    """Through a pipe only where a shell made it: ``samdan check <(...)`` or ``/dev/stdin``."""
+    if not file.is_relative_to("/dev"):
+        return read_regular(file, MAX_RECIPE)
+    with file.open("rb") as opened:
+        content = opened.read(MAX_RECIPE + 1)
+    if len(content) > MAX_RECIPE:
+        raise OSError(errno.EFBIG, f"more than {MAX_RECIPE} bytes")
+    return content
 
 
 def resolve(path: str, folder: Path, could_be_hub: bool = False) -> str:
