@@ -54,7 +54,7 @@ def last_line(path: Path, size: int = 1 << 16) -> dict[str, Any] | None:
     """The last whole JSON line of a file, read from its end: a run may have millions."""
     if not path.is_file():
         return None
-    with open_regular(path) as opened:
+    with open_regular(path, follow=False) as opened:
         opened.seek(max(0, os.fstat(opened.fileno()).st_size - size))
         tail = opened.read(size).decode("utf-8", "replace")
     for line in reversed(tail.splitlines()):
