@@ -40,7 +40,8 @@ def open_regular(path: Path, follow: bool = True) -> BinaryIO:
     Raises OSError, also for a pipe, a socket or a device, which may hold a reader for ever.
     """
     if not stat.S_ISREG(os.stat(path, follow_symlinks=follow).st_mode):
-        what = "a link, which is not followed here" if path.is_symlink() else "no regular file"
+        linked = not follow and path.is_symlink()
+        what = "a link, which is not followed here" if linked else "no regular file"
         raise OSError(errno.EINVAL, what, str(path))
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     return os.fdopen(os.open(path, flags), "rb")
