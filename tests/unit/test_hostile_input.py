@@ -22,13 +22,15 @@ from hypothesis import strategies as st
 
 import documents
 from fuzz.mutants import VALUES
+from judged import RECIPE
 from reading import read
 from samdan.data.readers import READERS
 from samdan.data.readers.file import Row
 from samdan.data.readers.worker import Worker
 from samdan.lm.tensors import Checkpoint
 from samdan.lm.trust import require_data_only
-from samdan.records import DataError, Drop
+from samdan.records import DataError, Drop, RecipeError
+from samdan.run.loading import load_recipe
 from samdan.train.state import checkpoint_at, latest_checkpoint, verify
 
 quick = settings(
@@ -204,9 +206,6 @@ def test_what_a_model_folder_links_to_is_not_copied(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_recipe_is_no_device_and_no_pipe(tmp_path: Path) -> None:
-    from samdan.records import RecipeError
-    from samdan.run.loading import load_recipe
-
     os.mkfifo(tmp_path / "recipe.yaml")
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     for name, why in (("recipe.yaml", "no regular file"), ("zero.yaml", "no regular file")):
@@ -214,3 +213,15 @@ def test_a_recipe_is_no_device_and_no_pipe(tmp_path: Path) -> None:
             load_recipe(tmp_path / name)
     with pytest.raises(RecipeError, match="more than"):
         load_recipe("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a\x1b[2Jb", "a*", os.fsdecode(b"\xff")])
+def test_a_folder_with_a_strange_name_is_no_traceback(name: str, tmp_path: Path) -> None:
+    """[ is taken for a pattern: two sources of such a folder were called by its first letters."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "recipe.yaml").write_text(RECIPE, "utf-8")
+    try:
+        said = load_recipe(tmp_path / name / "recipe.yaml").name
+    except RecipeError as error:
+        said = str(error)
+    assert "judged" in said or "a folder's name must hold none of" in said or "UTF-8" in said

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from samdan.lm.files import read_regular
 from samdan.recipe import Recipe, parse, with_paths
 from samdan.records import RecipeError
@@ -41,7 +43,12 @@ def load_recipe(
         raise RecipeError(f"{path}: cannot be read as a recipe: {error.strerror}") from None
     recipe = parse(text, str(path), overrides, hint)
     folder = file.resolve().parent
-    return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
+    try:
+        return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
+    except ValidationError as error:  # what was right in itself is wrong in this folder
+        why = error.errors(include_url=False)[0]["msg"]
+        marks = "a folder's name must hold none of * ? [" if set(str(folder)) & set("*?[") else ""
+        raise RecipeError("; ".join(filter(None, (f"{path}: in {folder}: {why}", marks)))) from None
 
 
 def _content(file: Path) -> bytes:
