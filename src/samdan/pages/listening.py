@@ -69,7 +69,7 @@ class Listening:
         self.address = f"http://{shown}:{self.port}/?token={token}"
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_level="error",  # a warning for every malformed request would fill a terminal
             access_log=False,  # the address holds the token
             server_header=False,
             proxy_headers=False,
