@@ -69,6 +69,7 @@ def load_model(
         # Its layers never call the function they are given: documents would see each other.
         raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
     add_skips(model)
+    every_row_learns(model)
     return model
 
 
@@ -93,6 +94,7 @@ def empty_model(
         trust_remote_code=False,
     )
     add_skips(model)
+    every_row_learns(model)
     return model
 
 
@@ -139,7 +141,18 @@ def scratch_model(shape: Architecture, tokenizer: Any, seed: int) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen2ForCausalLM(config)
+        model = Qwen2ForCausalLM(config)
+    every_row_learns(model)
+    return model
+
+
+def every_row_learns(model: Any) -> None:
+    """Lets the padding token's embedding learn like the others.
+
+    torch gives it no gradient, for rows padded with it. Here nothing is padded with it, and it is
+    often the token that ends a turn: one that answers are read by.
+    """
+    model.get_input_embeddings().padding_idx = None
 
 
 def fit_embeddings(model: Any, tokenizer: Any, seed: int) -> bool:
