@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from samdan.budget.shapes import EXPERTS
 from samdan.contexts import Infill
 from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
@@ -62,6 +63,7 @@ def check(recipe: Recipe) -> Findings:
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
     _collect(found, partial(_unlearned, recipe, chat, found))
+    _collect(found, partial(_not_trained, recipe, found))
     _collect(found, partial(_depth, recipe, found))
     _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
@@ -234,6 +236,24 @@ def _unlearned(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None
             f"row is all but zero). Full training will teach it, adapters will not; if a record "
             f"begins with it, its gradient may overflow. A base.tokenizer whose template writes "
             f"other tokens avoids both"
+        )
+
+
+def _not_trained(recipe: Recipe, found: Findings) -> None:
+    """What the base's configuration asks for in training, and samdan leaves out."""
+    base = recipe.base
+    if not isinstance(base, ExistingBase) or not Path(base.path).is_dir():
+        return
+    config = read_config(base.path).get_text_config()
+    if any(int(getattr(config, name, None) or 0) > 1 for name in EXPERTS):
+        found.unverified.append(
+            "base: a mixture of experts; the loss that balances its experts is not trained, so "
+            "look at the held-out loss of a long stage"
+        )
+    if dropped := getattr(config, "attention_dropout", 0.0):
+        found.unverified.append(
+            f"base: its config.json asks for attention_dropout {dropped}, which packed attention "
+            f"leaves out; the stage's own dropout takes its place"
         )
 
 
