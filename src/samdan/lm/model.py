@@ -17,6 +17,7 @@ from torch import nn
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
 from samdan.lm.files import disk_errors
+from samdan.lm.machine import keep_freed_memory
 from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
@@ -239,6 +240,14 @@ def load_chat(path: str, revision: str | None = None) -> ChatFormat:
 
 def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_best_device(model: Any) -> Any:
+    """Moves the model there; on a CPU its process then keeps the memory that steps free."""
+    device = best_device()
+    if device.type == "cpu":
+        keep_freed_memory()
+    return model.to(device)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import Any
 
 from samdan.data.engine import Engine
 from samdan.lm.chat import ChatFormat
-from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
+from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model, to_best_device
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
 from samdan.plan import parent_stage
@@ -113,7 +113,7 @@ class Run:
 
 def scorer_of(path: str, revision: str | None = None, precision: str = "auto") -> Scorer:
     """A model on the best device, for measuring. Raises DataError where it cannot be packed."""
-    model = load_model(path, revision).to(best_device())
+    model = to_best_device(load_model(path, revision))
     require_separate(model, path)
     return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
 

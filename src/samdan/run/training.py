@@ -24,6 +24,7 @@ from samdan.lm.model import (
     merged,
     save_model,
     scratch_model,
+    to_best_device,
     weights_hash,
 )
 from samdan.lm.rope import stretched
@@ -122,7 +123,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         with torch.device("meta") if split else contextlib.nullcontext():
             model = _model(run, stage, chat, empty=split)
     if not split:
-        model.to(best_device())
+        to_best_device(model)
     quantized = stage.lora is not None and stage.lora.quantize != "none"  # rounds too much
     scratch = run.is_scratch(stage.name)
     if model.device.type != "meta" and not (quantized or scratch):
