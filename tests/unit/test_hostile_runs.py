@@ -123,7 +123,8 @@ def _bytes(path: Path, _: Path) -> None:
     path.write_bytes(b"SQLite format 3\0\xff\xfe\x00{\n\xed\xa0\x80" + bytes(range(256)) * 9)
 
 
-KINDS = (_fifo, _link, _zero, _loop, _folder, _huge, _deep, _nested, _list, _strange, _bytes)
+KINDS = (_fifo, _link, _zero, _huge, _deep, _strange)
+MORE = (_loop, _folder, _nested, _list, _bytes)
 
 
 def said_by(look: Callable[[], object]) -> str:
@@ -139,7 +140,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)]
+)
 @pytest.mark.parametrize("name", FILES)
 def test_a_run_from_a_stranger(
     name: str, kind: Callable[[Path, Path], None], tmp_path: Path, other: Path
