@@ -27,7 +27,7 @@ from samdan.run.comparing import compare
 from samdan.run.following import Following
 from samdan.run.judging import judged, results
 from samdan.run.ledger import Ledger, read_lines
-from samdan.run.status import again, shown
+from samdan.run.status import again, json_text, shown
 
 SECRET = "what-lies-outside-7351"
 FILES = (
@@ -259,6 +259,12 @@ def test_what_is_no_utf8_is_written_as_json_reads_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.record("failed", text="\udcff\ud800")
     assert [event["text"] for event in ledger.events()] == ["\udcff\ud800"]
+
+
+def test_json_for_a_terminal_is_the_same_json() -> None:
+    value = {"a\u202e": ["\x1b[2J\x9b1m", "가\n\t\u2028", "\U000e0001 😀"], "n": 1.5}
+    assert json.loads(json_text(value)) == value
+    assert all(c == "\n" or c.isprintable() for c in json_text(value))
 
 
 def test_names_of_a_run_are_not_obeyed(

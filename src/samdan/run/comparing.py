@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from samdan.records import DataError
 from samdan.report.compare import compared
 from samdan.report.compare_view import Named, as_page, as_text
 from samdan.run.ledger import Ledger, read_json
-from samdan.run.status import is_held
+from samdan.run.status import is_held, json_text
 from samdan.run.strangers import understood
 
 
@@ -37,7 +36,7 @@ def compare(
             write_text(out, as_page(*runs, lang))
         if as_json:
             found: dict[str, Any] = dataclasses.asdict(compared(runs[0][1], runs[1][1]))
-            return json.dumps(found, ensure_ascii=False, indent=1)
+            return json_text(found)
         return as_text(*runs) + (f"\n{out}\n" if out is not None else "")
 
 

@@ -80,13 +80,19 @@ def shown(folder: Path, as_json: bool) -> str:
     with understood(folder):
         state = status_of(folder)
         if as_json:
-            return json.dumps(state, ensure_ascii=False, indent=1)
+            return json_text(state)
         return printable(as_text(state))
 
 
 def printable(text: str) -> str:
     """Text from data without control characters that a terminal would obey."""
     return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def json_text(value: Any) -> str:
+    """JSON in which what a terminal would obey, or that hides, is an escape of JSON's."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def as_text(state: dict[str, Any]) -> str:
