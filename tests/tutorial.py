@@ -19,7 +19,7 @@ import documents
 
 from samdan.demo.world import world_files
 
-FILES = 40
+FILES = 20
 TEXTS = 60  # a file
 LINE, LINES = 34, 40  # characters, lines a page
 
@@ -74,9 +74,9 @@ def write(folder: Path, seed: int = 42) -> None:
     for name, content in files([str(one["text"]) for one in world["company.jsonl"]]):
         (folder / "documents" / name).write_bytes(content)
     for name, source, most in (
-        ("general.jsonl", "general.jsonl", 4000),
-        ("qa.jsonl", "sft.jsonl", 1440),
-        ("pairs.jsonl", "dpo.jsonl", 940),
+        ("general.jsonl", "general.jsonl", 2000),
+        ("qa.jsonl", "sft.jsonl", 800),
+        ("pairs.jsonl", "dpo.jsonl", 400),
         ("exam.jsonl", "eval/knowledge.jsonl", 144),
     ):
         rows: list[Mapping[str, Any]] = list(world[source])
