@@ -18,12 +18,28 @@ ROOT = Path(__file__).resolve().parents[1]
 # Where a file of the repository stands on the site.
 OUTSIDE = {"README.md": "index.md", "README.ko.md": "index.ko.md", "CHANGELOG.md": "changes.md"}
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+ELSEWHERE = r"""=["'](?:https?:)?//"""
 LOADED = re.compile(
-    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["'](?:https?:)?//"""
-    r"""|<link\b[^>]*\brel=["'](?:stylesheet|icon|preload|preconnect|shortcut icon)["'][^>]*\bhref=["'](?:https?:)?//"""
+    rf"""<(?:script|img|iframe|source)\b[^>]*\bsrc{ELSEWHERE}"""
+    r"""|<link\b[^>]*\brel=["'](?:stylesheet|icon|preload|preconnect|shortcut icon)["']"""
+    rf"""[^>]*\bhref{ELSEWHERE}"""
     r"""|url\(["']?(?:https?:)?//|@import\s+["'](?:https?:)?//""",
     re.IGNORECASE,
 )
+
+
+def on_config(config: Any) -> Any:
+    """Leaves out of the navigation what is not there; a test holds that nothing else is missing."""
+    docs = Path(config["docs_dir"])
+    config["nav"] = [kept for entry in config["nav"] if (kept := _there(entry, docs))]
+    return config
+
+
+def _there(entry: dict[str, Any], docs: Path) -> dict[str, Any] | None:
+    (title, target), *_ = entry.items()
+    if isinstance(target, list):
+        return {title: [kept for one in target if (kept := _there(one, docs))]}
+    return entry if target in OUTSIDE.values() or (docs / target).is_file() else None
 
 
 def on_files(files: Any, config: Any) -> Any:

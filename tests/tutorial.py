@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import documents
-
 from samdan.demo.world import world_files
 
 FILES = 20

@@ -22,6 +22,7 @@ BLOCKS = [
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), 1)
     if re.search(r"^samdan: 1", block, re.MULTILINE)
 ]
+COMING = {"export.md", "errors.md"}  # in the navigation as soon as they are there
 NOUNS = (
     "recipe", "base", "stage", "source", "record", "plan", "step", "ledger", "objective", "monitor",
     "gate", "response", "retention", "bits per byte (bpb)", "preparation", "data card", "task",
@@ -61,8 +62,10 @@ def test_every_noun_has_its_page() -> None:
 
 def test_every_page_is_in_the_sites_navigation() -> None:
     listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
-    there = [path.relative_to(ROOT / "docs").as_posix() for path in PAGES[2:] if "docs" in path.parts]
-    assert sorted(set(there)) == sorted({*listed} - {"index.md", "index.ko.md", "changes.md"})
+    docs = ROOT / "docs"
+    there = [path.relative_to(docs).as_posix() for path in docs.rglob("*.md")]
+    assert {*there} - {*listed} == set()
+    assert {*listed} - {*there} <= {"index.md", "index.ko.md", "changes.md", *COMING}
 
 
 def test_the_pictures_are_small() -> None:
