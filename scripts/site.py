@@ -68,6 +68,13 @@ def site_path(path: str) -> str:
     return OUTSIDE.get(path, path.removeprefix("docs/"))
 
 
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """What reads a page aloud takes its language from here."""
+    if not page.file.src_uri.endswith(".ko.md"):
+        return output
+    return output.replace('lang="en"', 'lang="ko"', 1)
+
+
 def on_post_build(config: Any) -> None:
     if found := faults(Path(config["site_dir"])):
         raise PluginError("\n".join(found))

@@ -60,6 +60,7 @@ def typed(text: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", ["tutorial.md", "tutorial.ko.md"])
 def test_the_tutorial(page: str, tmp_path: Path) -> None:
     pytest.importorskip("docx")
@@ -80,6 +81,7 @@ def test_the_tutorial(page: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_readmes_ten_lines(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     part = text.partition("## From documents to a model")[2].partition("## ")[0]

@@ -91,6 +91,7 @@ def test_the_site_builds_without_a_network(tmp_path: Path) -> None:
     assert {"index.html", "index.ko.html", "tutorial.html", "golden.html"} <= pages
     text = (tmp_path / "site" / "index.html").read_text("utf-8")
     assert 'src="images/report.png"' in text
+    assert 'lang="ko"' in (tmp_path / "site" / "index.ko.html").read_text("utf-8")[:300]
     assert 'href="recipes/golden-qwen2.5-7b.yaml"' in text
 
 

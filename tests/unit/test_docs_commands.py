@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from commands import ROOT, Command, commands
 from samdan.cli import app
@@ -78,6 +80,30 @@ def test_make_has_the_target(shown: Command) -> None:
             assert re.search(rf"\$\((?:or \$\()?{variable}\)|{variable} \?=", makefile)
         else:
             assert re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE)
+
+
+CONFIGURATIONS = {
+    "llamafactory": "stage: dpo\nmodel_name_or_path: a/b\ndataset: pairs\npref_beta: 0.1\n",
+    "axolotl": "base_model: a/b\ndatasets: [{path: x.jsonl, type: completion}]\n",
+    "trl": "model_name_or_path: a/b\ndataset_name: x.jsonl\nbeta: 0.1\n",
+    "ms-swift": "swift sft --model a/b --dataset x.jsonl\n",
+}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [one for one in of("samdan") if one.values[0].words[1] == "import-recipe"
+     and one.values[0].page == "docs/start.md" and not one.values[0].inline],
+)  # fmt: skip
+def test_the_lines_on_importing_are_carried_out(
+    shown: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shown.words
+    monkeypatch.chdir(tmp_path)
+    Path(words[2]).write_text(CONFIGURATIONS[words[words.index("--from") + 1]], "utf-8")
+    done = CliRunner().invoke(app, list(words[1:]))
+    assert done.exit_code == 0, done.output
+    assert "--out" not in words or Path("recipe.yaml").read_text("utf-8").count("samdan: 1") == 1
 
 
 def test_commands_are_found() -> None:
