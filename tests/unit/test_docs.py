@@ -68,6 +68,13 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     assert {*listed} - {*there} <= {"index.md", "index.ko.md", "changes.md", *COMING}
 
 
+def test_every_row_of_the_comparison_has_its_sources() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8").partition("## Beside other trainers")[2]
+    rows = [line for line in readme.partition("## ")[0].splitlines() if line.startswith("| ")]
+    peers = (ROOT / "docs" / "peers.md").read_text("utf-8").splitlines()
+    assert len([line for line in peers if line.startswith("| ")]) - 1 == len(rows) - 1 == 15
+
+
 def test_the_pictures_are_small() -> None:
     for path in (ROOT / "docs" / "images").iterdir():
         assert path.stat().st_size < 200_000
@@ -97,7 +104,7 @@ def test_the_site_builds_without_a_network(tmp_path: Path) -> None:
 
 def test_the_sites_check_finds_what_comes_from_elsewhere(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
-    spec = importlib.util.spec_from_file_location("site_hook", ROOT / "scripts" / "site.py")
+    spec = importlib.util.spec_from_file_location("site_hook", ROOT / "scripts" / "site_pages.py")
     assert spec is not None
     assert spec.loader is not None
     hook = importlib.util.module_from_spec(spec)
