@@ -183,7 +183,7 @@ def _amount(stage: Stage, amounts: Amounts) -> Iterator[str]:
     gated = {metric.partition("/")[0] for gate in gates_of(stage) for metric in gate.measures}
     for label, row in amounts.sources.items():
         expected = row.records * stage.heldout.share
-        if label in gated and 0 < row.records and expected < 2:
+        if label in gated and row.records and expected < 2:
             yield (
                 f"'{label}' holds out about {expected:.1f} of {row.records} records, and a gate on "
                 f"it needs two for an interval; set heldout: {{share: "
