@@ -17,6 +17,7 @@ from samdan import __version__
 from samdan.commands import planning, starting
 from samdan.commands.chat import chat
 from samdan.commands.compare import compare
+from samdan.commands.export import export
 from samdan.commands.judge import app as judge
 from samdan.commands.merge import app as merge
 from samdan.commands.quiet import quiet_libraries
@@ -279,6 +280,10 @@ app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
 app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
 app.command(epilog="Example: `samdan serve runs/first/dpo/model --port 8000`")(serve)
+app.command(
+    epilog="Examples: `samdan export runs/first --out hanbit-7b`, "
+    "`samdan export runs/first --stage sft --dtype bfloat16 --out hanbit-7b-sft`"
+)(export)
 app.add_typer(merge, name="merge")
 app.add_typer(vocab, name="vocab")
 app.command(
