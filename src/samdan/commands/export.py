@@ -69,7 +69,8 @@ def export(
     quiet_libraries()
     from samdan.lm.pushing import push, require_name
     from samdan.records import DataError
-    from samdan.run.exporting import Wanted, export as write
+    from samdan.run.exporting import Wanted
+    from samdan.run.exporting import export as write
 
     if push_to_hub is not None:
         require_name(push_to_hub)
@@ -101,5 +102,7 @@ def _bytes(size: str) -> int:
     """``5GB`` in bytes."""
     found = _SIZE.fullmatch(size.strip())
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"found {size!r}, expected such as 5GB", param_hint="--max-shard-size")
+        raise typer.BadParameter(
+            f"found {size!r}, expected such as 5GB", param_hint="--max-shard-size"
+        )
     return max(1, int(float(found[1]) * _UNITS[found[2].lower()]))

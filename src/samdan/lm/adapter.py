@@ -45,7 +45,8 @@ def _base_of(config: dict[str, Any], folder: Path) -> Path:
             require_data_only(str(path))
             return path
     try:
-        return Path(snapshot_download(named, revision=config.get("revision"), local_files_only=True))
+        revision = config.get("revision")
+        return Path(snapshot_download(named, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError):
         raise DataError(
             f"{folder / CONFIG}: its base '{named[:200]}' is not on this machine; download it "

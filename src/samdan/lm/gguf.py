@@ -20,7 +20,7 @@ _LIMIT: Final = 6 * 3600.0  # seconds; a 70B model takes an hour on a slow disk
 
 
 def converter_of(folder: Path | None, environment: Mapping[str, str]) -> Path:
-    """llama.cpp's converter: in ``folder``, or where the variable says. Raises EnvironmentFailure."""
+    """llama.cpp's converter, in ``folder`` or where the variable says; or EnvironmentFailure."""
     named = folder or (Path(environment[VARIABLE]) if environment.get(VARIABLE) else None)
     if named is None:
         raise EnvironmentFailure(

@@ -87,10 +87,10 @@ def _with_system(found: Frames, render: _Render) -> Frames:
         return found
     behind = between.removesuffix(before_user)
     start, default = found.start, None
-    if len(start) > len(before) + len(behind) and (before or behind):
-        if start.startswith(before) and start.endswith(behind):
-            default = start[len(before) : len(start) - len(behind)]
-            start = render.bos if render.bos and before.startswith(render.bos) else ""
+    longer = len(start) > len(before) + len(behind) and bool(before or behind)
+    if longer and start.startswith(before) and start.endswith(behind):
+        default = start[len(before) : len(start) - len(behind)]
+        start = render.bos if render.bos and before.startswith(render.bos) else ""
     if not before.startswith(start):
         return found
     around = {**found.around, "system": (before.removeprefix(start), behind)}
@@ -135,7 +135,9 @@ def go_template(found: Frames, bos: str) -> str:
         parts.append(f'{{{{- {word} eq .Role "{role}" }}}}{_quoted(before)}{{{{ .Content }}}}')
         closed = _quoted(behind)
         # An answer that ends the dialogue is one to go on with: its turn stays open.
-        parts.append(f"{{{{ if not $last }}}}{closed}{{{{ end }}}}" if role == _ROLES[2] else closed)
+        if role == "assistant":
+            closed = f"{{{{ if not $last }}}}{closed}{{{{ end }}}}"
+        parts.append(closed)
         word = "else if"
     parts.append("{{- end }}")
     parts.append(f'{{{{- if and (ne .Role "assistant") $last }}}}{_quoted(found.prompt)}')

@@ -30,7 +30,7 @@ SAME: Final = 1e-4
 ROUNDING: Final = 2.0
 MAX_NUMBERS: Final = 64 << 20  # logits held in memory at a time, in fp32
 PROBE_TOKENS: Final = 48
-# What tokenizers of one vocabulary are told apart by: decomposed Hangul, digits, white space, signs.
+# What tells tokenizers of one vocabulary apart: decomposed Hangul, digits, white space, signs.
 HARD: Final = (
     "안녕하세요. 한국어 문장의 띄어쓰기와 조사를 봅니다.",
     "\u1112\u1161\u11ab\u1100\u1173\u11af\uff0c Café Ａ１",
@@ -88,8 +88,9 @@ def other_tokens(ours: Any, theirs: Any, texts: Iterable[str], prompts: Iterable
     if len(ours) != len(theirs):
         return [f"it has {len(theirs)} tokens, and the run's {len(ours)}"]
     for name in ("eos_token", "pad_token", "bos_token"):
-        if getattr(ours, name) != getattr(theirs, name):
-            return [f"its {name} is {getattr(theirs, name)!r}, and the run's {getattr(ours, name)!r}"]
+        wanted, found = getattr(ours, name), getattr(theirs, name)
+        if wanted != found:
+            return [f"its {name} is {found!r}, and the run's {wanted!r}"]
     plain, other = text_encoder(ours), text_encoder(theirs)
     for text in texts:
         first, second = (e.encode(text, add_special_tokens=False).ids for e in (plain, other))
@@ -120,7 +121,9 @@ def _apart(found: Sequence[int], wanted: Sequence[int]) -> str:
     )
 
 
-def other_weights(source: Checkpoint, folder: Path, dtype: str, tied: bool) -> tuple[int, list[str]]:
+def other_weights(
+    source: Checkpoint, folder: Path, dtype: str, tied: bool
+) -> tuple[int, list[str]]:
     """How many tensors were compared bit by bit, and a sentence for the first that differs.
 
     ``source`` in its own precision, ``folder`` as written; what only the latter has must be zero.

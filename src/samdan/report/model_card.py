@@ -34,6 +34,7 @@ Facts = Mapping[str, Any]
 Say = Callable[..., str]
 Language = Literal["en", "ko", "both"]
 UNKNOWN: Final = "unknown"
+_CONTAMINATION: Final = "Evaluation items and held-out records"  # a note that points to a file
 # A script's share of all letters from which a language is named; what Latin letters are is a guess.
 LEAST: Final = 0.05
 LANGUAGES: Final[Mapping[str, str]] = {"hangul": "ko", "latin": "en", "kana": "ja"}
@@ -165,6 +166,12 @@ def _code(value: object) -> str:
     return f"`{shown}`" if fine else markdown_text(value)
 
 
+def _token(value: object) -> str:
+    """A token in running text, where a bar is no table's."""
+    shown = str(value)
+    return f"`{shown}`" if shown.isprintable() and "`" not in shown else markdown_text(value)
+
+
 def _longest(told: Sequence[Stage]) -> float | None:
     lengths = [number(mapping(stage.get("settings")).get("max_length")) for stage in told]
     return max((length for length in lengths if length), default=None)
@@ -192,7 +199,8 @@ def _use(facts: Facts, say: Say) -> Iterator[str]:
     else:
         yield 'inputs = tokenizer("...", return_tensors="pt")'
     yield "output = model.generate(**inputs)"
-    yield 'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))'
+    yield 'answer = output[0, inputs["input_ids"].shape[1]:]'
+    yield "print(tokenizer.decode(answer, skip_special_tokens=True))"
     yield "```"
     yield ""
     yield "```"
@@ -201,7 +209,7 @@ def _use(facts: Facts, say: Say) -> Iterator[str]:
     yield "```"
     yield ""
     if facts.get("chat"):
-        yield say("use.ends", ends=", ".join(_code(end) for end in sequence(facts.get("ends"))))
+        yield say("use.ends", ends=", ".join(_token(end) for end in sequence(facts.get("ends"))))
     if facts.get("greedy"):
         yield say("use.greedy")
 
@@ -221,8 +229,12 @@ def _data(facts: Facts, report: Report, say: Say) -> Iterator[str]:
         for label, source in mapping(stage.get("data")).items():
             for kind, count in mapping(mapping(source).get("personal")).items():
                 found[str(kind)] += int(number(count) or 0)
+            name = f"{_code(stage.get('name'))}/{_code(label)}"
+            if n := number(mapping(mapping(source).get("dropped")).get("contaminated")):
+                yield "- " + say("data.items", n=whole(n), source=name)
             for note in sequence(mapping(source).get("notes")):
-                yield f"- {_code(stage.get('name'))}/{_code(label)}: {markdown_text(note)}"
+                if not str(note).startswith(_CONTAMINATION):
+                    yield f"- {name}: {markdown_text(note)}"
     if found:
         shown = ", ".join(f"{markdown_text(kind)} {whole(n)}" for kind, n in found.most_common())
         yield f"- {say('data.personal', shown=shown)}"
@@ -238,16 +250,25 @@ def _data_rows(facts: Facts, report: Report, say: Say) -> Iterator[str]:
             if where.get("hub"):
                 at = f"@{where['revision']}" if where.get("revision") else ""
                 place = _code(f"{where['hub']}{at}")
-            lost = sum(number(n) or 0 for n in mapping(source.get("dropped")).values())
             cells = (
                 _code(name), markdown_text(label), markdown_text(source.get("role")), place,
                 _licences(mapping(source.get("license")), say),
                 whole(number(source.get("trained"))), whole(number(source.get("tokens"))),
-                whole(lost),
+                _dropped(mapping(source.get("dropped"))),
             )  # fmt: skip
             yield f"| {' | '.join(cells)} |"
         if name == facts.get("stage"):
             break
+
+
+def _dropped(reasons: Mapping[str, Any]) -> str:
+    """How many, and why, the most frequent reasons first."""
+    counts = {str(name): number(n) or 0.0 for name, n in reasons.items()}
+    if not sum(counts.values()):
+        return "0"
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    named = ", ".join(f"{markdown_text(name)} {whole(n)}" for name, n in ordered if n)
+    return f"{whole(sum(counts.values()))} ({named})"
 
 
 def _licences(counts: Mapping[str, Any], say: Say) -> str:
@@ -385,6 +406,10 @@ def _same(facts: Facts, say: Say) -> Iterator[str]:
     exact, written = mapping(check.get("fp32")), mapping(check.get("as_written"))
     if not check or not exact:
         return
+    rounded = ""
+    if facts["dtype"] != "float32":
+        shown = {key: _share(written.get(key)) for key in ("rms", "limit")}
+        rounded = say("same.written", dtype=facts["dtype"], **shown)
     yield say(
         "same.yes",
         tensors=whole(number(check.get("tensors"))),
@@ -392,9 +417,7 @@ def _same(facts: Facts, say: Say) -> Iterator[str]:
         positions=whole(number(exact.get("positions"))),
         rms=_share(exact.get("rms")),
         limit=_share(exact.get("limit")),
-        written=_share(written.get("rms")),
-        allowed=_share(written.get("limit")),
-        dtype=facts["dtype"],
+        written=rounded,
         largest=_share(written.get("largest")),
         top=f"{number(written.get('same_top')) or 0:.1%}",
     )

@@ -33,10 +33,11 @@ CARD: Mapping[str, tuple[str, str]] = {
     ),
     "as_llama": (
         "The configuration says Llama, with an output bias of zero: it computes the same as the "
-        "Qwen2 that was trained. Beside a Qwen2, transformers reads every tokenizer as Qwen2's own, "
-        "which would give other token ids.",
-        "설정은 출력 편향이 0인 Llama로 적혀 있으며, 학습한 Qwen2와 같은 값을 계산합니다. Qwen2 "
-        "설정 옆의 토크나이저는 transformers가 모두 Qwen2의 것으로 읽어 토큰이 달라지기 때문입니다.",
+        "Qwen2 that was trained. Beside a Qwen2, transformers reads every tokenizer as Qwen2's "
+        "own, which would give other token ids.",
+        "설정은 출력 편향이 0인 Llama로 적혀 있으며, 학습한 Qwen2와 같은 값을 계산합니다. "
+        "Qwen2 설정 옆의 토크나이저는 transformers가 모두 Qwen2의 것으로 읽어 토큰이 달라지기 "
+        "때문입니다.",
     ),
     "gate.passed": ("All gates of the run were passed.", "실행의 모든 관문을 통과했습니다."),
     "gate.none": (
@@ -64,20 +65,25 @@ CARD: Mapping[str, tuple[str, str]] = {
     ),
     "data": ("Data", "데이터"),
     "data.head": (
-        "| stage | source | role | from | licence | records trained on | tokens | records dropped |",
-        "| 단계 | 출처 | 역할 | 위치 | 라이선스 | 학습한 레코드 | 토큰 | 제외한 레코드 |",
+        "| stage | source | role | from | licence | trained on (records) | tokens | dropped |",
+        "| 단계 | 출처 | 역할 | 위치 | 라이선스 | 학습한 레코드 | 토큰 | 제외 |",
     ),
     "data.local": ("local files", "로컬 파일"),
     "data.unknown": ("unknown", "알 수 없음"),
     "data.how": (
-        "Licences are counted by record, as the rows or the recipe name them; samdan does not check "
-        "them. Unknown means that nobody said.",
+        "Licences are counted by record, as the rows or the recipe name them; samdan does not "
+        "check them. Unknown means that nobody said.",
         "라이선스는 데이터 행이나 레시피에 적힌 대로 레코드별로 센 것이며, samdan이 확인하지는 "
         "않습니다. '알 수 없음'은 아무도 적지 않았다는 뜻입니다.",
     ),
     "data.personal": (
-        "Personal data that were found and masked or dropped: {shown}. What was not found is in it.",
+        "Personal data that were found and masked or dropped: {shown}. What was not found is "
+        "in it.",
         "찾아서 가리거나 뺀 개인정보: {shown}. 찾지 못한 것은 남아 있습니다.",
+    ),
+    "data.items": (
+        "{n} records of {source} were left out because they hold items of the evaluation.",
+        "{source}에서 평가 항목이 들어 있는 레코드 {n}개를 뺐습니다.",
     ),
     "data.none": ("Not known.", "알 수 없습니다."),
     "recipe": ("Recipe", "레시피"),
@@ -153,17 +159,19 @@ CARD: Mapping[str, tuple[str, str]] = {
         "베이스와 데이터의 라이선스가 쓰려는 용도에 맞는지는 확인되지 않았습니다.",
     ),
     "same": ("Is it the model of the run?", "실행의 모델과 같은가"),
+    "same.written": (
+        ", and by {rms} in {dtype} (allowed: {limit}, twice what rounding to it does)",
+        ", {dtype}에서 {rms}(허용 {limit}, 반올림이 주는 차이의 두 배)",
+    ),
     "same.yes": (
         "{tensors} tensors were compared bit by bit with the run's model, {texts} texts gave the "
         "same token ids, and on {positions} positions the logits differ by {rms} of their spread "
-        "in fp32 (allowed: {limit}) and by {written} in {dtype} (allowed: {allowed}, by what "
-        "rounding to it does). Largest difference of a logit: {largest}; same likeliest token: "
-        "{top}. Loaded by plain transformers, without code from elsewhere. `export.json` has "
+        "in fp32 (allowed: {limit}){written}. Largest difference of a logit: "
+        "{largest}; same likeliest token: {top}. Loaded by plain transformers, without code from elsewhere. `export.json` has "
         "the hashes of all files.",
         "텐서 {tensors}개를 실행의 모델과 비트 단위로 비교했고, 글 {texts}개에서 토큰이 같았으며, "
-        "위치 {positions}곳에서 로짓의 차이는 fp32에서 퍼짐의 {rms}(허용 {limit}), {dtype}에서 "
-        "{written}(허용 {allowed}, 반올림이 주는 차이로 정함)이었습니다. 로짓 하나의 가장 큰 "
-        "차이는 {largest}, 가장 그럴듯한 토큰이 같은 비율은 {top}입니다. 다른 곳의 코드 없이 "
+        "위치 {positions}곳에서 로짓의 차이는 fp32에서 퍼짐의 {rms}(허용 {limit}){written}이었습니다. "
+        "로짓 하나의 가장 큰 차이는 {largest}, 가장 그럴듯한 토큰이 같은 비율은 {top}입니다. 다른 곳의 코드 없이 "
         "transformers만으로 읽었습니다. 모든 파일의 해시는 `export.json`에 있습니다.",
     ),
 }

@@ -12,13 +12,13 @@ from typing import Any
 from samdan.data.store import KEPT, clean_parts, read_part, texts_of
 from samdan.lm.chat import ChatFormat, TemplateError
 from samdan.lm.folders import local_folder
-from samdan.lm.model import load_chat, weights_hash
-from samdan.lm.tensors import Checkpoint
 from samdan.lm.layout import stored_dtype
+from samdan.lm.model import load_chat, weights_hash
 from samdan.lm.sameness import HARD
+from samdan.lm.tensors import Checkpoint
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.recipe import ExistingBase, Recipe, ScratchBase
-from samdan.records import DataError, Message, Record
+from samdan.records import DataError, Document, Drop, Message, Record
 from samdan.run.accepted import accepted, effective
 from samdan.run.ledger import Ledger, read_json
 from samdan.run.loading import load_recipe
@@ -59,9 +59,9 @@ class Subject:
         return [ids for ids in chain(found, encoded) if ids]
 
     def _encoded(self, record: Record) -> list[int]:
-        if self.chat is not None and not hasattr(record, "text"):
-            made = self.chat.encode(record)  # type: ignore[arg-type]
-            if hasattr(made, "tokens"):
+        if self.chat is not None and not isinstance(record, Document):
+            made = self.chat.encode(record)
+            if not isinstance(made, Drop):
                 return [int(token) for token in made.tokens[: made.span]]
         text = "\n".join(texts_of(record))
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
@@ -82,7 +82,7 @@ class Subject:
 
 
 def subject_of(place: str, stage: str | None) -> Subject:
-    """``place``: a run, a model folder or a Hub id. Raises DataError where there is no such model."""
+    """``place``: a run, a model folder or a Hub id. Raises DataError where none is there."""
     folder = Path(place).expanduser()
     if (folder / "recipe.yaml").is_file():
         return _of_run(folder, stage)
@@ -176,7 +176,7 @@ def _not_passed(ledger: Ledger, told: Sequence[str], model: Path) -> str:
 
 
 def _records(ledger: Ledger, recipe: Recipe, told: Sequence[str]) -> list[Record]:
-    """The first records of every source of every stage; of sources whose records are still there."""
+    """The first records of every source of every stage, where they are still there."""
     found: list[Record] = []
     for stage in recipe.all_stages():
         if stage.name not in told:
@@ -225,7 +225,7 @@ def base_dtype(subject: Subject) -> str:
 
 
 def licence_in(folder: Path) -> str | None:
-    """The licence that a model folder names: in its card's metadata, or the title of its licence."""
+    """The licence that a model folder names: in its card's metadata, or by its licence's title."""
     card = folder / "README.md"
     if card.is_file():
         front = _FRONT.match(card.read_text("utf-8", errors="replace").replace("\r\n", "\n"))

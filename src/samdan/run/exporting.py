@@ -131,7 +131,7 @@ def _write(
     subject: Subject, source: Checkpoint, config: Mapping[str, Any], dtype: str, wanted: Wanted,
     folder: Path, say: Say,
 ) -> dict[str, Any]:  # fmt: skip
-    """Tokenizer, settings and weights, compared with the run's. Returns facts. Raises GateFailed."""
+    """Tokenizer, settings and weights, compared with the run's; GateFailed where they differ."""
     tied = bool(config.get("tie_word_embeddings"))
     longest = config.get("max_position_embeddings")
     written = layout.plain_config(subject.folder, dtype)
