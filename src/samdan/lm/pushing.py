@@ -31,7 +31,7 @@ def push(folder: Path, name: str, public: bool) -> str:
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     api: Any = HfApi()
-    of_http: Any = HfHubHTTPError.__bases__[0]  # of whichever HTTP library is used: a lost connection
+    of_http: Any = HfHubHTTPError.__bases__[0]  # of the HTTP library: a lost connection
     try:
         api.create_repo(name, private=not public, exist_ok=True)
         if not public and not api.repo_info(name).private:

@@ -7,6 +7,7 @@ recipe is escaped: names, licences and messages cannot become markup.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -32,6 +33,7 @@ from samdan.report.reading import (
 
 Facts = Mapping[str, Any]
 Say = Callable[..., str]
+_NAME: Final = re.compile(r"[\w./@+-]{1,200}")
 Language = Literal["en", "ko", "both"]
 UNKNOWN: Final = "unknown"
 _CONTAMINATION: Final = "Evaluation items and held-out records"  # a note that points to a file
@@ -127,7 +129,7 @@ def _body(facts: Facts, report: Report, say: Say) -> list[str]:
 def _what(facts: Facts, told: Sequence[Stage], report: Report, say: Say) -> Iterator[str]:
     known = {"parameters": whole(number(facts.get("parameters"))), "version": facts["version"]}
     if told:
-        kinds = [f"{_code(s.get('name'))} {say('kind.' + str(s.get('kind')))}" for s in told]
+        kinds = [f"{_code(s.get('name'))} {_kind(s, say)}" for s in told]
         yield say("made", **known, base=_base(facts, say), n=len(told), stages=", ".join(kinds),
                   stage=markdown_text(facts.get("stage")))  # fmt: skip
     else:
@@ -152,6 +154,11 @@ def _what(facts: Facts, told: Sequence[Stage], report: Report, say: Say) -> Iter
             yield say("no_chat")
 
 
+def _kind(stage: Stage, say: Say) -> str:
+    key = f"kind.{stage.get('kind')}"
+    return say(key) if key in CARD else markdown_text(stage.get("kind"))
+
+
 def _base(facts: Facts, say: Say) -> str:
     if facts.get("scratch"):
         return say("random")
@@ -160,10 +167,9 @@ def _base(facts: Facts, say: Say) -> str:
 
 
 def _code(value: object) -> str:
-    """A name as it is, in code type where Markdown allows it."""
+    """A name in code type, if it is one; else as text that says just this."""
     shown = str(value)
-    fine = shown.isprintable() and "`" not in shown and "|" not in shown
-    return f"`{shown}`" if fine else markdown_text(value)
+    return f"`{shown}`" if _NAME.fullmatch(shown) else markdown_text(value)
 
 
 def _token(value: object) -> str:

@@ -166,12 +166,13 @@ CARD: Mapping[str, tuple[str, str]] = {
     "same.yes": (
         "{tensors} tensors were compared bit by bit with the run's model, {texts} texts gave the "
         "same token ids, and on {positions} positions the logits differ by {rms} of their spread "
-        "in fp32 (allowed: {limit}){written}. Largest difference of a logit: "
-        "{largest}; same likeliest token: {top}. Loaded by plain transformers, without code from elsewhere. `export.json` has "
-        "the hashes of all files.",
-        "텐서 {tensors}개를 실행의 모델과 비트 단위로 비교했고, 글 {texts}개에서 토큰이 같았으며, "
-        "위치 {positions}곳에서 로짓의 차이는 fp32에서 퍼짐의 {rms}(허용 {limit}){written}이었습니다. "
-        "로짓 하나의 가장 큰 차이는 {largest}, 가장 그럴듯한 토큰이 같은 비율은 {top}입니다. 다른 곳의 코드 없이 "
-        "transformers만으로 읽었습니다. 모든 파일의 해시는 `export.json`에 있습니다.",
+        "in fp32 (allowed: {limit}){written}. Largest difference of a logit: {largest}; same "
+        "likeliest token: {top}. Loaded by plain transformers, without code from elsewhere. "
+        "`export.json` has the hashes of all files.",
+        "텐서 {tensors}개를 실행의 모델과 비트 단위로 비교했고, 글 {texts}개에서 토큰이 "
+        "같았으며, 위치 {positions}곳에서 로짓의 차이는 fp32에서 퍼짐의 {rms}(허용 {limit})"
+        "{written}이었습니다. 로짓 하나의 가장 큰 차이는 {largest}, 가장 그럴듯한 토큰이 같은 "
+        "비율은 {top}입니다. 다른 곳의 코드 없이 transformers만으로 읽었습니다. 모든 파일의 "
+        "해시는 `export.json`에 있습니다.",
     ),
 }
