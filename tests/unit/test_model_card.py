@@ -141,7 +141,13 @@ def test_it_says_what_is_unknown_lost_and_untested() -> None:
 
 
 def test_an_earlier_stage_s_card_tells_nothing_of_later_ones() -> None:
-    made = model_card(FACTS | {"stage": "cpt", "chat": True}, report(), "en")
+    found = report()
+    later = found["stages"][1]["data"]["pairs"]
+    later |= {"notes": ["pairs note"], "personal": {"email": 3}, "script": {"kana": 9000}}
+    sources = {"dpo/pairs": {"hub": "hanbit/pairs"}}
+    made = model_card(FACTS | {"stage": "cpt", "chat": True, "sources": sources}, found, "en")
+    assert 'language: ["ko", "en"]' in made
+    assert "email" not in made
     assert "pairs" not in made
     assert "`dpo`" not in made.split("## How")[1]
     assert "it was not taught to answer" in made
@@ -178,7 +184,7 @@ def test_what_data_say_is_no_markup() -> None:
 
 def test_broken_reports_give_a_card_all_the_same() -> None:
     assert "# hanbit-dpo" in model_card(FACTS, {"stages": [{"name": "dpo", "data": 3}, "x"]})
-    assert languages({"stages": [{"data": {"a": {"script": {"hangul": "?"}}}}]}) == []
+    assert languages([{"data": {"a": {"script": {"hangul": "?"}}}}]) == []
 
 
 def test_both_languages_fill_in_the_same() -> None:

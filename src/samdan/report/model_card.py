@@ -65,7 +65,7 @@ def _front(facts: Facts, report: Report) -> Iterator[str]:
     """Metadata of the Hub. A JSON string is one of YAML."""
     yield "---"
     yield f"license: {json.dumps(facts.get('licence') or UNKNOWN)}"
-    if spoken := languages(report):
+    if spoken := languages(_so_far(facts, report)):
         yield f"language: {json.dumps(spoken)}"
     if facts.get("base_hub"):
         yield f"base_model: {json.dumps(facts['base_hub'])}"
@@ -73,17 +73,22 @@ def _front(facts: Facts, report: Report) -> Iterator[str]:
     yield "library_name: transformers"
     kinds = list(dict.fromkeys(str(s.get("kind")) for s in _told(facts, report)))
     yield f"tags: {json.dumps(['samdan', *kinds], ensure_ascii=False)}"
-    hub = sorted({str(s["hub"]) for s in _sources(facts).values() if mapping(s).get("hub")})
+    learned = [str(stage.get("name")) for stage in _so_far(facts, report)]
+    hub = sorted(
+        str(mapping(source)["hub"])
+        for name, source in _sources(facts).items()
+        if mapping(source).get("hub") and str(name).partition("/")[0] in learned
+    )
     if hub:
-        yield f"datasets: {json.dumps(hub)}"
+        yield f"datasets: {json.dumps(list(dict.fromkeys(hub)))}"
     yield "---"
     yield ""
 
 
-def languages(report: Report) -> list[str]:
-    """Codes of the languages whose script makes up a share of what was trained on."""
+def languages(every: Sequence[Stage]) -> list[str]:
+    """Codes of the languages whose script makes up a share of what the stages trained on."""
     letters: Counter[str] = Counter()
-    for stage in stages(report):
+    for stage in every:
         for source in mapping(stage.get("data")).values():
             for script, count in mapping(mapping(source).get("script")).items():
                 letters[str(script)] += int(number(count) or 0)
@@ -93,13 +98,16 @@ def languages(report: Report) -> list[str]:
 
 def _told(facts: Facts, report: Report) -> list[Stage]:
     """The stages up to the exported one; not a base's own pre-training, unless it is exported."""
-    found = []
-    for stage in stages(report):
-        if stage.get("name") != BASE or facts.get("stage") == BASE:
-            found.append(stage)
-        if stage.get("name") == facts.get("stage"):
-            break
-    return found
+    every = _so_far(facts, report)
+    return [s for s in every if s.get("name") != BASE or facts.get("stage") == BASE]
+
+
+def _so_far(facts: Facts, report: Report) -> list[Stage]:
+    """All that the exported model has learned from; what came later is not its business."""
+    every = list(stages(report))
+    names = [stage.get("name") for stage in every]
+    chosen = facts.get("stage")
+    return every[: names.index(chosen) + 1] if chosen in names else every
 
 
 def _sources(facts: Facts) -> Mapping[str, Any]:
@@ -231,7 +239,7 @@ def _data(facts: Facts, report: Report, say: Say) -> Iterator[str]:
     yield ""
     yield say("data.how")
     found: Counter[str] = Counter()
-    for stage in stages(report):
+    for stage in _so_far(facts, report):
         for label, source in mapping(stage.get("data")).items():
             for kind, count in mapping(mapping(source).get("personal")).items():
                 found[str(kind)] += int(number(count) or 0)
@@ -247,7 +255,7 @@ def _data(facts: Facts, report: Report, say: Say) -> Iterator[str]:
 
 
 def _data_rows(facts: Facts, report: Report, say: Say) -> Iterator[str]:
-    for stage in stages(report):
+    for stage in _so_far(facts, report):
         name = str(stage.get("name"))
         for label, given in mapping(stage.get("data")).items():
             source = mapping(given)
@@ -263,8 +271,6 @@ def _data_rows(facts: Facts, report: Report, say: Say) -> Iterator[str]:
                 _dropped(mapping(source.get("dropped"))),
             )  # fmt: skip
             yield f"| {' | '.join(cells)} |"
-        if name == facts.get("stage"):
-            break
 
 
 def _dropped(reasons: Mapping[str, Any]) -> str:
@@ -392,7 +398,7 @@ def _limits(facts: Facts, told: Sequence[Stage], report: Report, say: Say) -> It
     what += [say("untested.bias"), say("untested.attack"), say("untested.tools")]
     if length := _longest(told):
         what.append(say("untested.long", length=whole(length)))
-    if spoken := languages(report):
+    if spoken := languages(_so_far(facts, report)):
         what.append(say("untested.languages", languages=", ".join(spoken)))
     yield "- " + say("untested", what="; ".join(what))
 

@@ -105,6 +105,8 @@ def _export(subject: Subject, wanted: Wanted, script: Path | None, say: Say) -> 
             f"{subject.name}: its layers are blended as in Solar Pro, which transformers and vLLM "
             f"cannot compute; it runs in samdan only (samdan chat, samdan serve)"
         )
+    if config.get("quantization_config"):
+        raise DataError(f"{subject.name}: its weights are quantized; an export needs full ones")
     dtype = wanted.dtype or base_dtype(subject)
     source = Checkpoint(subject.folder)
     _require_room(source, dtype, wanted)
@@ -137,9 +139,11 @@ def _write(
     written = layout.plain_config(subject.folder, dtype)
     write_json(folder / "config.json", written)
     layout.write_tokenizer(subject.tokenizer, folder, longest)
-    ends = subject.chat.stop_tokens if subject.chat else ()
+    own = config.get("eos_token_id")
+    ends = subject.chat.stop_tokens if subject.chat else (own if isinstance(own, list) else [own])
     pad = subject.tokenizer.pad_token_id
-    generation = layout.generation_config(subject.folder, config, ends, pad)
+    known = [end for end in ends if end is not None]
+    generation = layout.generation_config(subject.folder, config, known, pad)
     write_json(folder / "generation_config.json", generation)
     differs, as_llama = _tokenizer(subject, folder, written)
     _require_same(subject, differs, "tokenizer")
