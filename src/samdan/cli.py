@@ -30,8 +30,8 @@ from samdan.redaction import redacted, secrets_of
 from samdan.run.status import printable
 
 EXITS = (
-    "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run or an export is not "
-    "the run's model, 4 environment."
+    "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run (or an export "
+    "differs), 4 environment."
 )
 OUT_OF_MEMORY = (
     "out of memory, outside a training step, which would have taken less at a time; `samdan plan` "

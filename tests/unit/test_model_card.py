@@ -161,8 +161,8 @@ def test_without_a_run_it_says_what_is_not_known() -> None:
 
 def test_what_data_say_is_no_markup() -> None:
     hostile = (
-        "[click](javascript:alert(1))", "![x](//evil.example/a.png)", "<img src=x onerror=alert(1)>",
-        "a | b", "\u202egnp.exe\x1b[2J", "https://evil.example a@evil.example", "```\n# top\n---",
+        "[click](javascript:alert(1))", "![x](//evil.example/a.png)",
+        "<img src=x onerror=alert(1)>", "a | b", "\u202egnp.exe\x1b[2J", "https://evil.example a@evil.example", "```\n# top\n---",
     )  # fmt: skip
     found = report()
     stage = found["stages"][0]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from samdan.commands.quiet import quiet_libraries
+from samdan.lm.folders import require_free
 from samdan.run.status import printable
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -66,6 +67,7 @@ def export(
     _require_consent(push_to_hub, public, allow_network)
     if llama_cpp is not None and gguf is None:
         raise typer.BadParameter("needs --gguf", param_hint="--llama-cpp")
+    require_free(out)  # told before seconds of loading
     quiet_libraries()
     from samdan.lm.pushing import push, require_name
     from samdan.records import DataError

@@ -67,3 +67,11 @@ def copy_beside(source: Path, target: Path) -> None:
         for file in sorted(source.glob(pattern)):
             if file.is_file() and file.suffix not in (".py", ".safetensors"):
                 shutil.copyfile(file, target / file.name)
+
+
+def require_free(out: Path) -> None:
+    """The folder that ``--out`` names is new or empty. Raises DataError."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise DataError(f"--out {out}: is there already, and no folder; give one that is not")
+    if out.is_dir() and any(out.iterdir()):
+        raise DataError(f"--out {out}: is not empty; give a folder that does not exist")

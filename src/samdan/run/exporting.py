@@ -18,7 +18,7 @@ from typing import Any
 from samdan import __version__
 from samdan.lm import adapter, gguf, layout, ollama, sameness
 from samdan.lm.files import write_json
-from samdan.lm.folders import appearing
+from samdan.lm.folders import appearing, require_free
 from samdan.lm.model import best_device, load_model
 from samdan.lm.skips import MODEL_TYPE
 from samdan.lm.tensors import DTYPES, Checkpoint
@@ -26,6 +26,7 @@ from samdan.lm.trust import read_config, require_data_only
 from samdan.records import DataError, EnvironmentFailure, GateFailed
 from samdan.redaction import redacted, redacted_values, secrets_of
 from samdan.report.model_card import Language, model_card
+from samdan.report.numbers import mapping
 from samdan.run.export_subject import LICENCE_FILES, Subject, base_dtype, subject_of
 
 RECORD = "export.json"
@@ -71,14 +72,6 @@ def export(place: str, wanted: Wanted, say: Say) -> Exported:
                 f"will say so"
             )
         return _export(subject, wanted, script, say)
-
-
-def require_free(out: Path) -> None:
-    """The target is new, or an empty folder. Raises DataError."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise DataError(f"--out {out}: is there already, and no folder; give one that is not")
-    if out.is_dir() and any(out.iterdir()):
-        raise DataError(f"--out {out}: is not empty; give a folder that does not exist")
 
 
 @contextmanager
@@ -201,7 +194,7 @@ def _compared(
         del model
         exact, written = sameness.logits(folder, known, dtype)
         for what, found in (("fp32", exact), (layout.NAMES[dtype], written)):
-            if not found.same:
+            if not (found.same or differs):
                 differs = [
                     f"its logits in {what} differ by {found.rms:.3g} of their spread, more than "
                     f"{found.limit:.3g}"
@@ -241,12 +234,21 @@ def _named(subject: Subject, wanted: Wanted, facts: Mapping[str, Any]) -> dict[s
         "stage": subject.stage,
         "version": __version__,
         "not_passed": subject.not_passed,
-        "chat": subject.chat is not None,
+        "chat": subject.chat is not None and _answers(subject),
         "place": place,
         "vllm": served,
         "ollama": f"ollama create {subject.name.lower()} -f Modelfile",
         "licence": (licence if fine else "other") if licence else None,
     }
+
+
+def _answers(subject: Subject) -> bool:
+    """Whether a stage up to this one taught more than to continue text."""
+    told = [mapping(stage) for stage in subject.report.get("stages", ())]
+    names = [stage.get("name") for stage in told]
+    if subject.stage not in names:
+        return True
+    return any(stage.get("kind") != "cpt" for stage in told[: names.index(subject.stage) + 1])
 
 
 def _record(
