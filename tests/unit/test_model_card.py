@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from samdan.report.model_card import languages, model_card
+from samdan.report.model_card import model_card
+from samdan.report.model_card_data import languages
 from samdan.report.model_card_words import CARD
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "cards"
@@ -162,7 +163,8 @@ def test_without_a_run_it_says_what_is_not_known() -> None:
 def test_what_data_say_is_no_markup() -> None:
     hostile = (
         "[click](javascript:alert(1))", "![x](//evil.example/a.png)",
-        "<img src=x onerror=alert(1)>", "a | b", "\u202egnp.exe\x1b[2J", "https://evil.example a@evil.example", "```\n# top\n---",
+        "<img src=x onerror=alert(1)>", "a | b",
+        "\u202egnp.exe\x1b[2J", "https://evil.example a@evil.example", "```\n# top\n---",
     )  # fmt: skip
     found = report()
     stage = found["stages"][0]

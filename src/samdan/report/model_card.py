@@ -7,13 +7,21 @@ recipe is escaped: names, licences and messages cannot become markup.
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from samdan.report.evidence import SYMBOLS
 from samdan.report.markup import markdown_text
+from samdan.report.model_card_data import (
+    UNKNOWN,
+    Facts,
+    Say,
+    code,
+    data_lines,
+    languages,
+    so_far,
+    sources_of,
+)
 from samdan.report.model_card_words import CARD
 from samdan.report.numbers import DASH, fixed, mapping, number, plain, sequence, whole
 from samdan.report.reading import (
@@ -26,20 +34,11 @@ from samdan.report.reading import (
     costs,
     fired,
     pair,
-    stages,
     telling,
     verdicts,
 )
 
-Facts = Mapping[str, Any]
-Say = Callable[..., str]
-_NAME: Final = re.compile(r"[\w./@+-]{1,200}")
 Language = Literal["en", "ko", "both"]
-UNKNOWN: Final = "unknown"
-_CONTAMINATION: Final = "Evaluation items and held-out records"  # a note that points to a file
-# A script's share of all letters from which a language is named; what Latin letters are is a guess.
-LEAST: Final = 0.05
-LANGUAGES: Final[Mapping[str, str]] = {"hangul": "ko", "latin": "en", "kana": "ja"}
 
 
 def model_card(facts: Facts, report: Report, language: Language = "both") -> str:
@@ -65,7 +64,7 @@ def _front(facts: Facts, report: Report) -> Iterator[str]:
     """Metadata of the Hub. A JSON string is one of YAML."""
     yield "---"
     yield f"license: {json.dumps(facts.get('licence') or UNKNOWN)}"
-    if spoken := languages(_so_far(facts, report)):
+    if spoken := languages(so_far(facts, report)):
         yield f"language: {json.dumps(spoken)}"
     if facts.get("base_hub"):
         yield f"base_model: {json.dumps(facts['base_hub'])}"
@@ -73,10 +72,10 @@ def _front(facts: Facts, report: Report) -> Iterator[str]:
     yield "library_name: transformers"
     kinds = list(dict.fromkeys(str(s.get("kind")) for s in _told(facts, report)))
     yield f"tags: {json.dumps(['samdan', *kinds], ensure_ascii=False)}"
-    learned = [str(stage.get("name")) for stage in _so_far(facts, report)]
+    learned = [str(stage.get("name")) for stage in so_far(facts, report)]
     hub = sorted(
         str(mapping(source)["hub"])
-        for name, source in _sources(facts).items()
+        for name, source in sources_of(facts).items()
         if mapping(source).get("hub") and str(name).partition("/")[0] in learned
     )
     if hub:
@@ -85,33 +84,10 @@ def _front(facts: Facts, report: Report) -> Iterator[str]:
     yield ""
 
 
-def languages(every: Sequence[Stage]) -> list[str]:
-    """Codes of the languages whose script makes up a share of what the stages trained on."""
-    letters: Counter[str] = Counter()
-    for stage in every:
-        for source in mapping(stage.get("data")).values():
-            for script, count in mapping(mapping(source).get("script")).items():
-                letters[str(script)] += int(number(count) or 0)
-    total = sum(letters.values())
-    return [c for s, c in LANGUAGES.items() if total and letters[s] / total >= LEAST]
-
-
 def _told(facts: Facts, report: Report) -> list[Stage]:
     """The stages up to the exported one; not a base's own pre-training, unless it is exported."""
-    every = _so_far(facts, report)
+    every = so_far(facts, report)
     return [s for s in every if s.get("name") != BASE or facts.get("stage") == BASE]
-
-
-def _so_far(facts: Facts, report: Report) -> list[Stage]:
-    """All that the exported model has learned from; what came later is not its business."""
-    every = list(stages(report))
-    names = [stage.get("name") for stage in every]
-    chosen = facts.get("stage")
-    return every[: names.index(chosen) + 1] if chosen in names else every
-
-
-def _sources(facts: Facts) -> Mapping[str, Any]:
-    return mapping(facts.get("sources"))
 
 
 def _body(facts: Facts, report: Report, say: Say) -> list[str]:
@@ -119,7 +95,7 @@ def _body(facts: Facts, report: Report, say: Say) -> list[str]:
     parts = (
         ("what", _what(facts, told, report, say)),
         ("use", _use(facts, say)),
-        ("data", _data(facts, report, say)),
+        ("data", data_lines(facts, report, say)),
         ("recipe", _recipe(told, report, say)),
         ("measured", _measured(told, say)),
         ("rules", _rules(told, say)),
@@ -137,7 +113,7 @@ def _body(facts: Facts, report: Report, say: Say) -> list[str]:
 def _what(facts: Facts, told: Sequence[Stage], report: Report, say: Say) -> Iterator[str]:
     known = {"parameters": whole(number(facts.get("parameters"))), "version": facts["version"]}
     if told:
-        kinds = [f"{_code(s.get('name'))} {_kind(s, say)}" for s in told]
+        kinds = [f"{code(s.get('name'))} {_kind(s, say)}" for s in told]
         yield say("made", **known, base=_base(facts, say), n=len(told), stages=", ".join(kinds),
                   stage=markdown_text(facts.get("stage")))  # fmt: skip
     else:
@@ -171,13 +147,7 @@ def _base(facts: Facts, say: Say) -> str:
     if facts.get("scratch"):
         return say("random")
     named = facts.get("base_hub") or facts.get("base_name")
-    return _code(named) if named else say("unnamed")
-
-
-def _code(value: object) -> str:
-    """A name in code type, if it is one; else as text that says just this."""
-    shown = str(value)
-    return f"`{shown}`" if _NAME.fullmatch(shown) else markdown_text(value)
+    return code(named) if named else say("unnamed")
 
 
 def _token(value: object) -> str:
@@ -228,83 +198,17 @@ def _use(facts: Facts, say: Say) -> Iterator[str]:
         yield say("use.greedy")
 
 
-def _data(facts: Facts, report: Report, say: Say) -> Iterator[str]:
-    rows = list(_data_rows(facts, report, say))
-    if not rows:
-        yield say("data.none")
-        return
-    yield say("data.head")
-    yield "|---|---|---|---|---|---:|---:|---:|"
-    yield from rows
-    yield ""
-    yield say("data.how")
-    found: Counter[str] = Counter()
-    for stage in _so_far(facts, report):
-        for label, source in mapping(stage.get("data")).items():
-            for kind, count in mapping(mapping(source).get("personal")).items():
-                found[str(kind)] += int(number(count) or 0)
-            name = f"{_code(stage.get('name'))}/{_code(label)}"
-            if n := number(mapping(mapping(source).get("dropped")).get("contaminated")):
-                yield "- " + say("data.items", n=whole(n), source=name)
-            for note in sequence(mapping(source).get("notes")):
-                if not str(note).startswith(_CONTAMINATION):
-                    yield f"- {name}: {markdown_text(note)}"
-    if found:
-        shown = ", ".join(f"{markdown_text(kind)} {whole(n)}" for kind, n in found.most_common())
-        yield f"- {say('data.personal', shown=shown)}"
-
-
-def _data_rows(facts: Facts, report: Report, say: Say) -> Iterator[str]:
-    for stage in _so_far(facts, report):
-        name = str(stage.get("name"))
-        for label, given in mapping(stage.get("data")).items():
-            source = mapping(given)
-            where = mapping(_sources(facts).get(f"{name}/{label}"))
-            place = say("data.local")
-            if where.get("hub"):
-                at = f"@{where['revision']}" if where.get("revision") else ""
-                place = _code(f"{where['hub']}{at}")
-            cells = (
-                _code(name), markdown_text(label), markdown_text(source.get("role")), place,
-                _licences(mapping(source.get("license")), say),
-                whole(number(source.get("trained"))), whole(number(source.get("tokens"))),
-                _dropped(mapping(source.get("dropped"))),
-            )  # fmt: skip
-            yield f"| {' | '.join(cells)} |"
-
-
-def _dropped(reasons: Mapping[str, Any]) -> str:
-    """How many, and why, the most frequent reasons first."""
-    counts = {str(name): number(n) or 0.0 for name, n in reasons.items()}
-    if not sum(counts.values()):
-        return "0"
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    named = ", ".join(f"{markdown_text(name)} {whole(n)}" for name, n in ordered if n)
-    return f"{whole(sum(counts.values()))} ({named})"
-
-
-def _licences(counts: Mapping[str, Any], say: Say) -> str:
-    numbers = {str(name): number(n) or 0.0 for name, n in counts.items()}
-    if not numbers or set(numbers) == {UNKNOWN}:
-        return f"**{say('data.unknown')}**"
-    ordered = sorted(numbers.items(), key=lambda item: -item[1])
-    return ", ".join(
-        f"{say('data.unknown') if name == UNKNOWN else markdown_text(name)} ({whole(count)})"
-        for name, count in ordered
-    )
-
-
 def _recipe(told: Sequence[Stage], report: Report, say: Say) -> Iterator[str]:
     if not told:
         return
     settings = [mapping(stage.get("settings")) for stage in told]
     names = list(dict.fromkeys(key for one in settings for key in one))
-    heads = " | ".join(_code(stage.get("name")) for stage in told)
+    heads = " | ".join(code(stage.get("name")) for stage in told)
     yield f"| {say('recipe.head')} | {heads} |"
     yield "|---" * (len(told) + 1) + "|"
     for name in names:
         cells = (markdown_text(plain(one[name])) if name in one else DASH for one in settings)
-        yield f"| {_code(name)} | {' | '.join(cells)} |"
+        yield f"| {code(name)} | {' | '.join(cells)} |"
     tokens = (whole(number(mapping(s.get("tokens")).get("seen"))) for s in told)
     yield f"| tokens | {' | '.join(tokens)} |"
     yield f"| steps | {' | '.join(whole(number(s.get('steps'))) for s in told)} |"
@@ -326,7 +230,7 @@ def _measured(told: Sequence[Stage], say: Say) -> Iterator[str]:
         if not found:
             continue
         yield ""
-        yield f"### {_code(stage.get('name'))}"
+        yield f"### {code(stage.get('name'))}"
         yield ""
         yield say("measured.head")
         yield "|---|---:|---:|---:|---:|---:|---:|"
@@ -358,7 +262,7 @@ def _judged(one: Change) -> str:
 
 def _rules(told: Sequence[Stage], say: Say) -> Iterator[str]:
     rows = [
-        f"| {_code(stage.get('name'))} | {markdown_text(row.get('rule'))} | "
+        f"| {code(stage.get('name'))} | {markdown_text(row.get('rule'))} | "
         f"{plain(row.get('value'))} | {plain(row.get('limit'))} | "
         f"**{say('rules.fired')}**: {markdown_text(row.get('message'))} |"
         for stage in told
@@ -398,7 +302,7 @@ def _limits(facts: Facts, told: Sequence[Stage], report: Report, say: Say) -> It
     what += [say("untested.bias"), say("untested.attack"), say("untested.tools")]
     if length := _longest(told):
         what.append(say("untested.long", length=whole(length)))
-    if spoken := languages(_so_far(facts, report)):
+    if spoken := languages(so_far(facts, report)):
         what.append(say("untested.languages", languages=", ".join(spoken)))
     yield "- " + say("untested", what="; ".join(what))
 
