@@ -44,15 +44,15 @@ Language = Literal["en", "ko", "both"]
 def model_card(facts: Facts, report: Report, language: Language = "both") -> str:
     """README.md. ``facts``: what the export knows; ``report``: of the run, empty without one."""
     lines = [*_front(facts, report), f"# {markdown_text(facts['name'])}", ""]
-    for code in ("en", "ko") if language == "both" else (language,):
-        if code == "ko" and language == "both":
+    for spoken in ("en", "ko") if language == "both" else (language,):
+        if spoken == "ko" and language == "both":
             lines += ["---", "", "# 한국어", ""]
-        lines += _body(facts, report, _speaker(code))
+        lines += _body(facts, report, _speaker(spoken))
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _speaker(code: str) -> Say:
-    which = 1 if code == "ko" else 0
+    which = 1 if spoken == "ko" else 0
 
     def say(key: str, **values: object) -> str:
         return CARD[key][which].format(**values)
