@@ -52,7 +52,7 @@ def model_card(facts: Facts, report: Report, language: Language = "both") -> str
 
 
 def _speaker(code: str) -> Say:
-    which = 1 if spoken == "ko" else 0
+    which = 1 if code == "ko" else 0
 
     def say(key: str, **values: object) -> str:
         return CARD[key][which].format(**values)
