@@ -56,11 +56,13 @@ def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any
     """Measures a model (folder or Hub id) on tasks; returns value, n and 95% interval by metric."""
     from samdan.evals.score import Subject, score_task
     from samdan.evals.stats import interval
+    from samdan.lm.folders import require_model
     from samdan.lm.model import best_device, load_chat, load_model
     from samdan.lm.scoring import Scorer
     from samdan.run.context import resolve_precision
 
-    loaded = load_model(str(model)).to(best_device())
+    require_model(str(model))
+    loaded = load_model(str(model), key="").to(best_device())
     scorer = Scorer(loaded, bf16=resolve_precision("auto") == "bf16").eval()
     subject = Subject(scorer, load_chat(str(model)))
     found = {}
@@ -81,9 +83,9 @@ def load_tasks(path: str | Path) -> list[Any]:
 
     file = Path(path)
     try:
-        tree = parse_yaml(file.read_text("utf-8"), str(path))
+        tree = parse_yaml(file.read_text("utf-8"), str(path), "evaluate: [...]")
     except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}") from None
+        raise RecipeError(f"--tasks {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     try:

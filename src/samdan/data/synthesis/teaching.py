@@ -140,7 +140,7 @@ def _unanswered(journal: Journal, requests: Iterable[Request], bill: Bill) -> It
 
 def _unreachable(lesson: Lesson, detail: str) -> str:
     return (
-        f"{lesson.teacher.endpoint.shown}: gives no answers ({detail}); those so far are kept in "
+        f"{lesson.teacher.endpoint.shown}: gives no answers ({detail}); is --endpoint right and the server up? Those so far are kept in "
         f"{lesson.journal.path}: run the same command again to go on"
     )
 
