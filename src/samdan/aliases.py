@@ -46,8 +46,8 @@ AMBIGUOUS = {
 _SIGNS = {
     "llamafactory": "model_name_or_path stage do_train finetuning_type cutoff_len template "
     "lora_target dataset_dir val_size",
-    "axolotl": "base_model micro_batch_size sequence_len sample_packing num_epochs datasets adapter "
-    "val_set_size dataset_prepared_path",
+    "axolotl": "base_model micro_batch_size sequence_len sample_packing num_epochs datasets "
+    "adapter val_set_size dataset_prepared_path",
     "ms-swift": "model tuner_type train_type sft_type rlhf_type target_modules torch_dtype dataset "
     "split_dataset_ratio",
     "trl": "model_name_or_path dataset_name learning_rate per_device_train_batch_size use_peft "

@@ -1,4 +1,4 @@
-"""The most likely mistakes: what samdan says to each, and what to do. `docs/errors.md` is made of it.
+"""The most likely mistakes: what samdan says to each, and what to do; docs/errors.md is made of it.
 
 ``PYTHONPATH=tests python -m mistakes`` writes the page again. To add one, add it to its table.
 """
@@ -27,12 +27,13 @@ The most likely mistakes, what samdan says to each, and what to do. Every row is
 (`tests/e2e/test_mistakes.py`), and this page is written from the same table
 (`PYTHONPATH=tests python -m mistakes`). `...` stands for what differs: paths, lines, numbers.
 
-Exit codes: 0 done (a remark only), 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 the machine (no disk, no
-memory, no library, no network). One message goes to the standard error, with the file, the key and the next step.
-`samdan check` finds most of these before anything is trained; `samdan plan` tells what looks wrong with a good recipe.
+Exit codes: 0 done (a remark only), 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 the
+machine (no disk, no memory, no library, no network). One message goes to the standard error, with
+the file, the key and the next step. `samdan check` finds most of these before anything is trained;
+`samdan plan` tells what looks wrong with a good recipe.
 
-Out of memory in a training step is no error at first: samdan halves the micro-batch at the same effective batch, says
-so, and remembers it.
+Out of memory in a training step is no error at first: samdan halves the micro-batch at the same
+effective batch, says so, and remembers it.
 """
 
 
@@ -40,7 +41,8 @@ def page() -> str:
     """docs/errors.md."""
     parts = [HEAD]
     for title, table in TABLES.items():
-        parts += [f"## {title}\n", "| mistake | samdan says | what to do | exit |", "|---|---|---|---|"]
+        parts += [f"## {title}\n", "| mistake | samdan says | what to do | exit |"]
+        parts.append("|---|---|---|---|")
         for one in table:
             said = " ... ".join(one.says).replace("|", "\\|").replace("`", "'")
             parts.append(f"| {one.title} | `{said}` | {one.do} | {one.code} |")

@@ -14,7 +14,9 @@ POINTER = (
 )
 
 
-def data(kind: str, content: str | bytes | Sequence[Any], name: str = "") -> Callable[[World], list[str]]:
+def data(
+    kind: str, content: str | bytes | Sequence[Any], name: str = ""
+) -> Callable[[World], list[str]]:
     """`samdan run` of one stage on this content."""
     file = name or f"{kind}.jsonl"
     return lambda world: ["run", world.recipe(stage(kind, world.write(file, content)))]
@@ -23,6 +25,10 @@ def data(kind: str, content: str | bytes | Sequence[Any], name: str = "") -> Cal
 def _no_library(world: World) -> list[str]:
     world.patch.setattr("samdan.data.readers.find_spec", lambda name: None)
     return ["run", world.recipe(stage("cpt", world.write("manual.pdf", b"%PDF-1.4\n")))]
+
+
+LONG = "{kind: length, min_chars: 5000}"
+ONE = [{"prompt": "a", "completion": "b"}]
 
 
 def _leak(world: World) -> list[str]:
@@ -162,7 +168,7 @@ MISTAKES = (
     ),
     Mistake(
         "Too few records to measure anything",
-        lambda w: ["plan", w.recipe(source(w.write("few.jsonl", [{"prompt": "a", "completion": "b"}])))],
+        lambda w: ["plan", w.recipe(source(w.write("few.jsonl", ONE)))],
         ("only 1 optimizer step", "1 conversations are few (below 200)"),
         "Give more records: of one, none can be held out.",
         code=0,
@@ -170,7 +176,7 @@ MISTAKES = (
     ),
     Mistake(
         "Filters that leave nothing",
-        lambda w: ["run", w.recipe(stage("cpt", "docs.jsonl", ", filters: [{kind: length, min_chars: 5000}]"))],
+        lambda w: ["run", w.recipe(stage("cpt", "docs.jsonl", f", filters: [{LONG}]"))],
         ("stages.cpt.data.docs: nothing is left to train on", "length"),
         "`samdan preview` shows what each filter drops; loosen it.",
     ),
@@ -188,7 +194,7 @@ MISTAKES = (
     ),
     Mistake(
         "A compressed file that ends too early",
-        data("cpt", gzip.compress(b'{"text": "a long line of text"}\n' * 500)[:40], "docs.jsonl.gz"),
+        data("cpt", gzip.compress(b'{"text": "a line"}\n' * 500)[:40], "docs.jsonl.gz"),
         ("stages.cpt.data.docs", "damaged", "docs.jsonl.gz"),
         "Download it again; compare sizes or hashes.",
     ),

@@ -147,7 +147,7 @@ MISTAKES = (
         "A gate on something that nobody measures",
         lambda w: [
             "check",
-            w.recipe(source("qa.jsonl", gates="[{kind: at_least, metric: exam/accuracy, value: 0.5}]")),
+            w.recipe(source("qa.jsonl", gates="[{kind: improved, metric: exam/accuracy}]")),
         ],
         ("stage 'sft' has a gate on 'exam/accuracy'", "no source or task is called 'exam'", "qa"),
         "Name a task of `evaluate` or a source, as `name/metric`.",

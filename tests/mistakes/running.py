@@ -78,7 +78,8 @@ def _wrong_key(world: World) -> list[str]:
 
     opened = ExitStack()
     world.after.append(opened.close)
-    server = opened.enter_context(teacher_server(lambda seen, count: status(401, "invalid api key")))
+    refusing = teacher_server(lambda seen, count: status(401, "invalid api key"))
+    server = opened.enter_context(refusing)
     return list(_teacher(server.url)(world))
 
 

@@ -93,8 +93,9 @@ def make(folder: Path) -> None:
     facts: Mapping[str, str] = {name: towns[i * 7 % 5] for i, name in enumerate(names)}
     world.write("docs.jsonl", [{"text": f"{n}의 본사는 {t}에 있다."} for n, t in facts.items()])
     world.write("general.jsonl", [{"text": f"Day {i} was calm and long."} for i in range(40)])
-    world.write("qa.jsonl", [{"prompt": f"{n}의 본사는?", "completion": t} for n, t in facts.items()])
-    pairs = [{"prompt": f"{n}은 어디에?", "chosen": t, "rejected": "몰라"} for n, t in facts.items()]
+    asked = [(f"{n}의 본사는 어디인가요?", town) for n, town in facts.items()]
+    world.write("qa.jsonl", [{"prompt": ask, "completion": town} for ask, town in asked])
+    pairs = [{"prompt": ask, "chosen": town, "rejected": "몰라"} for ask, town in asked]
     world.write("pairs.jsonl", pairs)
     chat = ChatFormat(tiny.tokenizer())
     model = tiny.model(num_hidden_layers=1, vocab_size=len(chat.tokenizer))

@@ -27,6 +27,7 @@ from samdan.data.formats import StageKind, is_blank, records
 from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
 from samdan.data.lines import merged as merged_counts
 from samdan.data.personal import Redactor
+from samdan.data.remedies import first_of
 from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.store import (
     KEPT,
@@ -39,7 +40,6 @@ from samdan.data.store import (
     texts_of,
     with_texts,
 )
-from samdan.data.remedies import first_of
 from samdan.data.views import needs_morphemes, require_libraries, view_of
 from samdan.lm.files import write_json
 from samdan.recipe import AnyStage, Source

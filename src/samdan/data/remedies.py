@@ -1,4 +1,4 @@
-"""What to do about records that are left out: said with the first of them, where a stage gives up."""
+"""What to do about records that are left out: told with the first, where a stage gives up."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def require_model(place: str) -> None:
         inside = sorted(str(file.parent) for file in folder.glob("*/model/config.json"))
         hint = f"name one of {', '.join(inside)}" if inside else "expected RUN/STAGE/model"
         raise DataError(f"{place}: is no model folder (it has no config.json); {hint}")
-    # A name such as runs/first may be the Hub's too; where its folder is here, it is a typing error.
+    # A name such as runs/first may be the Hub's too; with its folder here it is a typing error.
     here = len(folder.parts) != 2 or folder.parent.is_dir()
     if folder.is_file() or folder.is_absolute() or place.startswith((".", "~")) or here:
         kind = "is a file" if folder.is_file() else "there is no such folder"

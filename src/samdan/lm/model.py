@@ -36,7 +36,9 @@ def load_model(
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
     Never runs code that comes with the model. ``change``: what is changed in its config before it
-    is built. ``key``: of the recipe, for messages; "" where the path comes from a command. Raises DataError where the folder is none, asks for code, or lacks weights that its
+    is built. ``key``: of the recipe, for messages; "" where the path comes from a command.
+
+    Raises DataError where the folder is none, asks for code, or lacks weights that its
     configuration names: they would start from random numbers.
     """
     from transformers import AutoModelForCausalLM

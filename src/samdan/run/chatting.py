@@ -25,7 +25,9 @@ class Models:
         # Two runs have stages of the same names.
         twice = {name for name in names if names.count(name) > 1}
         self.names = [_longer(path) if name in twice else name for name, path in found]
-        self._models = [(load_model(path, key="").to(best_device()), load_chat(path)) for path in paths]
+        self._models = [
+            (load_model(path, key="").to(best_device()), load_chat(path)) for path in paths
+        ]
         self._dialogues: list[list[Message]] = [[] for _ in paths]
 
     def forget(self) -> None:
