@@ -25,7 +25,7 @@ def read_configuration(text: str, name: str) -> dict[str, Any]:
     if line is None and name.endswith(".sh"):
         raise RecipeError(
             f"{name}: no command in it trains what samdan trains; expected `swift sft`, "
-            f"`swift pt`, `swift rlhf`, `trl sft` or `trl dpo` (not infer, export, deploy, megatron)"
+            f"`swift pt`, `swift rlhf`, `trl sft` or `trl dpo` (not infer, deploy, megatron)"
         )
     if line is None:
         tree = plain(parse_yaml(text, name, "learning_rate: 1e-5"))

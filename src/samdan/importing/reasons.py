@@ -77,7 +77,8 @@ _REASONS = (
      "fsdp_transformer_layer_cls_to_wrap"),
     ("weights stay fp32 and computing is bf16 or fp32",
      "fp8 fp8_backend qat float16 bfloat16 "
-     "quantize_moe_experts upcast_layernorm upcast_lmhead_output fp8_enable_fsdp_float8_all_gather"),
+     "quantize_moe_experts upcast_layernorm upcast_lmhead_output "
+     "fp8_enable_fsdp_float8_all_gather"),
     ("`rules` watch the loss and end or repeat a stage that goes wrong",
      "loss_watchdog_threshold loss_watchdog_patience early_stop_interval"),
     ("records longer than max_length are left out and counted; documents of cpt are cut into "

@@ -57,14 +57,11 @@ def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any
     from samdan.evals.score import Subject, score_task
     from samdan.evals.stats import interval
     from samdan.lm.folders import require_model
-    from samdan.lm.model import best_device, load_chat, load_model
-    from samdan.lm.scoring import Scorer
-    from samdan.run.context import resolve_precision
+    from samdan.lm.model import load_chat
+    from samdan.run.context import scorer_of
 
     require_model(str(model))
-    loaded = load_model(str(model), key="").to(best_device())
-    scorer = Scorer(loaded, bf16=resolve_precision("auto") == "bf16").eval()
-    subject = Subject(scorer, load_chat(str(model)))
+    subject = Subject(scorer_of(str(model), key=""), load_chat(str(model)))
     found = {}
     for task in tasks:
         for result in score_task(task, subject).results:
