@@ -151,7 +151,7 @@ MISTAKES = (
     Mistake(
         "`samdan eval` on a folder that is not there",
         _tasks(TASK, "runs/none/dpo/model"),
-        ("runs/none/dpo/model: there is no such folder", "RUN/dpo/model"),
+        ("runs/none/dpo/model: there is no such model folder", "RUN/dpo/model"),
         "Name a model folder, such as `runs/first/dpo/model`.",
     ),
     Mistake(
@@ -195,7 +195,7 @@ MISTAKES = (
     Mistake(
         "`samdan chat` on a folder that is not there",
         lambda w: ["chat", "./runs/first"],
-        ("./runs/first: there is no such folder",),
+        ("./runs/first: there is no such model folder",),
         "Name a run or a model folder.",
     ),
     Mistake(

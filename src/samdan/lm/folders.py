@@ -55,8 +55,8 @@ def require_model(place: str) -> None:
     # A name such as runs/first may be the Hub's too; with its folder here it is a typing error.
     here = len(folder.parts) != 2 or folder.parent.is_dir()
     if folder.is_file() or folder.is_absolute() or place.startswith((".", "~")) or here:
-        kind = "is a file" if folder.is_file() else "there is no such folder"
-        raise DataError(f"{place}: {kind}; expected a model folder such as RUN/dpo/model, or a "
+        kind = "is a file" if folder.is_file() else "there is no such model folder"
+        raise DataError(f"{place}: {kind}; expected one such as RUN/dpo/model, or a "
                         f"Hub id")  # fmt: skip
 
 
