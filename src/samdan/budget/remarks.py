@@ -131,8 +131,9 @@ def _rate(stage: Stage, amounts: Amounts | None) -> Iterator[str]:
 
 def _gates(stage: Stage) -> Iterator[str]:
     for gate in stage.gates or ():
-        share = isinstance(gate, AtLeast) and gate.metric.rpartition("/")[2] in SHARES
-        if share and gate.value > 1:
+        if not isinstance(gate, AtLeast) or gate.value <= 1:
+            continue
+        if gate.metric.rpartition("/")[2] in SHARES:
             yield (
                 f"the gate at_least {gate.value:g} on {gate.metric} can never be passed: it is a "
                 f"share from 0 to 1; write {gate.value / 100:g} for {gate.value:g}%"
