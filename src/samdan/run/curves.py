@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from array import array
@@ -10,7 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from samdan.lm.files import MAX_LINE, open_regular, parse_json
+from samdan.records import DataError
 from samdan.report.charts import smoothed
+from samdan.run.ledger import MAX_LINES_FILE
 
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 MOST_ROWS, SLICES = 20_000, 500
@@ -103,15 +105,21 @@ class Reader:
 
     def read(self) -> Mapping[str, Curves]:
         """By stage. A file that was replaced or cut is read from its beginning."""
-        if not self._path.is_file():
+        if not os.path.lexists(self._path):
             return self.stages
-        with self._path.open("rb") as opened:
+        try:
+            opened = open_regular(self._path, follow=False)
+        except OSError as error:
+            raise DataError(f"{self._path}: {error.strerror or error}") from None
+        with opened:
             found = _stat(opened.fileno())
+            if found[2] > MAX_LINES_FILE:
+                raise DataError(f"{self._path}: has {found[2]} bytes, more than any run writes")
             if found[:2] != self._file or found[2] < self._at:
                 self._file, self._at, self.stages = found[:2], 0, {}
             opened.seek(self._at)
-            for line in opened:
-                if not line.endswith(b"\n"):
+            while line := opened.readline(MAX_LINE):
+                if not line.endswith(b"\n") and len(line) < MAX_LINE:
                     break  # it is being written
                 self._at += len(line)
                 self._take(line)
@@ -119,7 +127,7 @@ class Reader:
 
     def _take(self, line: bytes) -> None:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             return
         if isinstance(row, dict) and isinstance(row.get("stage"), str):
