@@ -24,7 +24,7 @@ from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_conf
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
-from samdan.records import DataError, EnvironmentFailure, RecipeError, SamdanError
+from samdan.records import DataError, EnvironmentFailure, RecipeError, SamdanError, first_line
 
 
 def load_model(
