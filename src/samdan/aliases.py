@@ -6,7 +6,7 @@ all devices and accumulation. A stage that gives a field under two names is refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -42,7 +42,31 @@ AMBIGUOUS = {
     "batch_size": "some tools count it over all devices and accumulation, others not; write "
     "'per_device_train_batch_size' and 'gradient_accumulation_steps'"
 }
+# By tool, keys of which a configuration has at least two at its top and a recipe none.
+_SIGNS = {
+    "llamafactory": "model_name_or_path stage do_train finetuning_type cutoff_len template "
+    "lora_target dataset_dir val_size",
+    "axolotl": "base_model micro_batch_size sequence_len sample_packing num_epochs datasets "
+    "adapter val_set_size dataset_prepared_path",
+    "ms-swift": "model tuner_type train_type sft_type rlhf_type target_modules torch_dtype dataset "
+    "split_dataset_ratio",
+    "trl": "model_name_or_path dataset_name learning_rate per_device_train_batch_size use_peft "
+    "output_dir",
+}
 Hint = Callable[[str], None]
+
+
+def require_a_recipe(tree: Mapping[str, Any], name: str) -> None:
+    """Raises RecipeError for a configuration of another tool: there is a command for those."""
+    if "samdan" in tree or "stages" in tree:
+        return
+    known = {tool: len(set(signs.split()) & set(tree)) for tool, signs in _SIGNS.items()}
+    tool = max(known, key=lambda one: known[one])
+    if known[tool] >= 2:
+        raise RecipeError(
+            f"{name}: looks like a configuration of {tool}, not a recipe; `samdan import-recipe "
+            f"{name} --from {tool} --out recipe.yaml` makes a recipe of it"
+        )
 
 
 def rename(tree: CommentedMap, name: str, hint: Hint) -> None:

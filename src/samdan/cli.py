@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -110,7 +111,9 @@ def _fail(message: str, code: int) -> None:
 
 def _environment(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    step = "; free some space and run the same command again: what is done is kept" if full else ""
+    return f"{where}{error.strerror or error}{step}"
 
 
 def _version(asked: bool) -> None:

@@ -260,6 +260,7 @@ class Recipe(Spec):
 
     def _measured(self, known: Sequence[str]) -> None:
         """A gate on what nobody measures fails, and would do so only after the stage is trained."""
+        gives = {task.name: getattr(task, "metrics", ()) for task in self.evaluate}
         for stage in self.all_stages():
             for metric in (name for gate in stage.gates or () for name in gate.measures):
                 if metric.partition("/")[0] not in known:
@@ -267,6 +268,12 @@ class Recipe(Spec):
                     raise ValueError(
                         f"stage '{stage.name}' has a gate on '{metric}', but no source or "
                         f"task is called '{name}'; there are: {', '.join(known)}"
+                    )
+                task, _, what = metric.partition("/")
+                if gives.get(task) and what not in gives[task]:
+                    raise ValueError(
+                        f"stage '{stage.name}' has a gate on '{metric}', but the task gives "
+                        f"{', '.join(f'{task}/{one}' for one in gives[task])}"
                     )
 
     def _probed(self) -> None:
@@ -338,6 +345,7 @@ def parse(
     ``hint`` is told of every field that stands there under another tool's name.
     """
     tree = parse_yaml(text, name)
+    aliases.require_a_recipe(tree, name)
     aliases.rename(tree, name, hint)
     for assignment in overrides:
         set_value(tree, aliases.assignment(assignment, hint))

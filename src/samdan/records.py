@@ -175,5 +175,11 @@ class Preempted(SamdanError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the advice below it; the name of one that says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says, without the advice below it; the name of one that says nothing.
+
+    With the second line, where the first only announces it.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1]}"
+    return (lines or [type(error).__name__])[0]

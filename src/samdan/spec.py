@@ -100,7 +100,7 @@ def nearest_key(found: str, known: Sequence[str] | set[str]) -> str:
     return f"unknown key; known here: {', '.join(sorted(known))}"
 
 
-def parse_yaml(text: str, name: str) -> CommentedMap:
+def parse_yaml(text: str, name: str, such_as: str = "samdan: 1") -> CommentedMap:
     """YAML 1.2 text to a mapping that remembers its line numbers. Raises RecipeError."""
     loader = YAML(typ="rt")
     loader.allow_duplicate_keys = False
@@ -114,14 +114,29 @@ def parse_yaml(text: str, name: str) -> CommentedMap:
         raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(tree, CommentedMap):
         found = "nothing" if tree is None else "a list" if isinstance(tree, list) else repr(tree)
-        raise RecipeError(f"{name}:1:1: found {found}, expected keys such as 'samdan: 1'")
+        space = " (with a space behind the colon)" if isinstance(tree, str) and ":" in tree else ""
+        raise RecipeError(
+            f"{name}:1:1: found {found[:80]}, expected keys such as '{such_as}'{space}"
+        )
     return tree
 
 
 def _marked(name: str, error: MarkedYAMLError, what: str) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-    return f"{where}: {what}: {(error.problem or str(error)).splitlines()[0]}"
+    said = (error.problem or str(error)).splitlines()[0]
+    hint = next((hint for part, hint in _YAML_HINTS.items() if part in said), "")
+    return f"{where}: {what}: {said}{hint}"
+
+
+# What the YAML parser says, to what is behind it.
+_YAML_HINTS = {
+    "'\\t'": "; this is a tab, and YAML is indented with spaces",
+    "escape character": "; in double quotes a backslash begins an escape: write paths in single "
+    "quotes, or with /",
+    "mapping values are not allowed here": "; is a line above not closed, or a text with ': ' not "
+    "in quotes?",
+}
 
 
 def require_no_secrets(node: Any, name: str, path: str = "") -> None:
@@ -228,7 +243,17 @@ def _expectation(problem: Any, context: Mapping[str, Any]) -> str:
     message = _WORDINGS.get(kind, message)
     if isinstance(found, dict | list):
         return f"found {_shape(found)}, expected {message}"
+    if isinstance(found, str) and kind.startswith(("float", "int")) and _is_number(found):
+        return f"found '{found}', a text, expected a number: write it without quotes"
     return f"found {found!r}, expected {message}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 # What pydantic says in words of Python, in words of a recipe.

@@ -46,12 +46,14 @@ class OnSet(Spec):
 class BitsPerByte(OnFile):
     """Bits per UTF-8 byte (and perplexity per token) of the documents in a file."""
 
+    metrics: ClassVar[tuple[str, ...]] = ("bpb", "perplexity")
     kind: Literal["bpb"] = "bpb"
 
 
 class MultipleChoice(OnFile):
     """``{"prompt", "choices", "answer": index}``: likeliest choice, by log-likelihood per byte."""
 
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     kind: Literal["multiple_choice"] = "multiple_choice"
     chat: bool = False
     """Put the prompt into the model's chat template."""
@@ -60,6 +62,7 @@ class MultipleChoice(OnFile):
 class Cloze(OnFile):
     """``{"prompt", "answer"}``: is every token of the answer the likeliest one?"""
 
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     kind: Literal["cloze"] = "cloze"
     chat: bool = False
 

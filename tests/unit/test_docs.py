@@ -22,7 +22,7 @@ BLOCKS = [
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), 1)
     if re.search(r"^samdan: 1", block, re.MULTILINE)
 ]
-COMING = {"export.md", "errors.md"}  # in the navigation as soon as they are there
+COMING = {"export.md"}  # in the navigation as soon as they are there
 NOUNS = (
     "recipe", "base", "stage", "source", "record", "plan", "step", "ledger", "objective", "monitor",
     "gate", "response", "retention", "bits per byte (bpb)", "preparation", "data card", "task",

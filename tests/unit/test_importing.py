@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from samdan.importing import TOOLS, convert, read_configuration, recipe_text
+from samdan.importing.reasons import NO_COUNTERPART
+from samdan.importing.tools import SAME
 from samdan.recipe import Recipe, parse
 from samdan.records import RecipeError
 
@@ -178,18 +184,73 @@ def test_an_empty_file_gives_a_recipe_that_says_what_is_missing(tool: str, kind:
     assert found.silent
 
 
+def untold(tree: Mapping[str, Any], found: Any) -> list[str]:
+    """Keys that stand in none of the lists."""
+    said = " ".join([*found.mapped, *found.without])
+    return [
+        key for key, value in tree.items()
+        if value is not None and not re.search(rf"(?<!\\w){re.escape(key)}(?!\\w)", said)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("text", [LLAMA_FACTORY, AXOLOTL, TRL, SWIFT])
 def test_every_key_is_in_one_of_the_lists(text: str) -> None:
     tool = dict(zip((LLAMA_FACTORY, AXOLOTL, TRL, SWIFT), TOOLS, strict=True))[text]
     tree = read_configuration(text, "theirs")
-    found = convert(tool, tree)
-    said = " ".join([*found.mapped, *found.without, *found.stage, *found.stage.get("lora", {})])
-    quiet = {"command", "stage", "rl", "finetuning_type", "tuner_type", "use_peft", "dataset_dir",
-             "load_in_8bit", "lora_target", "quantization_bit", "interleave_probs",
-             "dataset_train_split"}  # fmt: skip
-    missing = [key for key, value in tree.items()
-               if value is not None and key not in quiet and key not in said]  # fmt: skip
-    assert missing == []
+    assert untold(tree, convert(tool, tree)) == []
+
+
+KEYS = sorted({*NO_COUNTERPART, *SAME, "stage", "rl", "adapter", "finetuning_type", "tuner_type",
+               "use_peft", "lora_target", "lora_target_linear", "load_in_4bit", "quant_bits",
+               "val_size", "val_set_size", "optimizer", "optim", "seed", "loss_weights",
+               "loss_type", "warmup_ratio", "max_steps", "model", "base_model", "dataset",
+               "datasets", "dataset_name", "mix_strategy", "nobody_knows_this",
+               *(name for tool in TOOLS.values() for name in tool.renamed)})  # fmt: skip
+VALUES = st.one_of(
+    st.booleans(), st.integers(-2, 10_000), st.floats(0, 1), st.sampled_from(
+        ["sft", "dpo", "pt", "lora", "full", "all", "cosine", "owner/name", "1e-5", "x.jsonl", ""]
+    ),
+    st.lists(st.sampled_from(["sigmoid", "sft", "q_proj", "a.jsonl"]), max_size=3),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@settings(max_examples=60)
+@given(tree=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=25))
+def test_whatever_the_file_says_is_mapped_or_listed_or_refused(
+    tool: str, tree: dict[str, Any]
+) -> None:
+    """No key is lost in silence, nothing crashes, and what comes out is YAML of a recipe."""
+    try:
+        found = convert(tool, tree, kind="dpo" if "beta" in tree else None)
+    except RecipeError:
+        return
+    assert untold(tree, found) == []
+    assert read_configuration(recipe_text(found, tool, "x"), "ours")["stages"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "field", "value"),
+    [  # what their sources take where the file says nothing, or say otherwise than we do
+        ("llamafactory", "stage: sft", "gradient_checkpointing", True),
+        ("llamafactory", "disable_gradient_checkpointing: true", "gradient_checkpointing", False),
+        ("axolotl", "micro_batch_size: 2", "warmup_steps", 0.03),
+        ("axolotl", "{micro_batch_size: 2, rl: ipo}", "kind", "dpo"),
+        ("ms-swift", "model: a/b", "warmup_steps", 0),
+        ("trl", "{beta: 0.1, loss_type: [sigmoid, sft], loss_weights: [0.5, 0.1]}",
+         "nll_weight", 0.2),
+        ("trl", "{use_peft: true, use_rslora: true}", "lora.use_rslora", True),
+        ("axolotl", "{adapter: lora, lora_r: 8, loraplus_lr_ratio: 16}",
+         "lora.lora_plus_ratio", 16),
+        ("trl", "{learning_rate: 1e-5, save_total_limit: -1}", "save_total_limit", 2),
+    ],
+)  # fmt: skip
+def test_single_fields(tool: str, text: str, field: str, value: Any) -> None:
+    _, recipe = imported(tool, text)
+    found: Any = recipe.stages[0]
+    for part in field.split("."):
+        found = getattr(found, part)
+    assert found == value
 
 
 @pytest.mark.parametrize(
@@ -198,6 +259,10 @@ def test_every_key_is_in_one_of_the_lists(text: str) -> None:
         ("llamafactory", "stage: ppo", "trains 'ppo', which has no counterpart"),
         ("axolotl", "rl: kto", "trains 'kto'"),
         ("nobody", "a: 1", "--from: found 'nobody', expected one of: llamafactory"),
+        ("llamafactory", "{model: a, train_dataset: b}", "LLaMA-Factory's v1"),
+        ("ms-swift", "task_type: reranker", "trains 'reranker'"),
+        ("axolotl", "{base_model: a, reward_model: true}", "trains 'reward_model: True'"),
+        ("axolotl", "compute_environment: LOCAL", "none of its keys"),
         ("trl", "- a", "found a list, expected keys"),
         ("ms-swift", "swift sft --model 'x", "the command cannot be read"),
     ],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from samdan.averaging import Last
 from samdan.budget.tokens import Amounts
+from samdan.rules import AtLeast
 from samdan.schedule import warmup_length
 from samdan.stages import CptStage, DpoStage, SftStage, Stage, gates_of
 
@@ -27,6 +28,7 @@ SMALL_BUDGET_RATE = 3e-5
 FEWEST_RECORDS = {"sft": 200, "dpo": 500}
 FEWEST_TOKENS = 1_000_000  # EntiGraph: 1.3M tokens of raw text alone changed nothing
 MOST_PASSES = {"cpt": 4.0, "sft": 5.0, "dpo": 3.0}  # CPT: Muennighoff et al. 2305.16264
+SHARES = frozenset({"accuracy", "likelihood_accuracy", "exact", "f1", "share", "stops"})
 # A weight of a trained model is about 0.02; AdamW moves it by at most the rate in a step.
 TYPICAL_WEIGHT = 0.02
 LEAST_MOVE = 0.001  # of a typical weight, over the stage
@@ -50,6 +52,7 @@ def remarks(
 ) -> list[str]:
     """Everything that looks wrong with a stage of so many steps; ``None``: not known."""
     found = [*_order(stage, context), *_base(stage, context), *_rate(stage, amounts)]
+    found += _gates(stage)
     if steps is not None:
         found += _steps(stage, steps)
     if context.base is not None:
@@ -124,6 +127,17 @@ def _rate(stage: Stage, amounts: Amounts | None) -> Iterator[str]:
             f"learning_rate {rate:g} for {amounts.tokens / 1e6:,.1f}M tokens: below 5 billion "
             f"tokens 1e-5 to {SMALL_BUDGET_RATE:g} keep more of what the base knows"
         )
+
+
+def _gates(stage: Stage) -> Iterator[str]:
+    for gate in stage.gates or ():
+        if not isinstance(gate, AtLeast) or gate.value <= 1:
+            continue
+        if gate.metric.rpartition("/")[2] in SHARES:
+            yield (
+                f"the gate at_least {gate.value:g} on {gate.metric} can never be passed: it is a "
+                f"share from 0 to 1; write {gate.value / 100:g} for {gate.value:g}%"
+            )
 
 
 def _order(stage: Stage, context: Context) -> Iterator[str]:

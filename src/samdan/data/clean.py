@@ -27,6 +27,7 @@ from samdan.data.formats import StageKind, is_blank, records
 from samdan.data.lines import Hashes, LineCounts, frequent_lines, line_counts
 from samdan.data.lines import merged as merged_counts
 from samdan.data.personal import Redactor
+from samdan.data.remedies import first_of
 from samdan.data.sources import LEFT_OUT, files_of
 from samdan.data.store import (
     KEPT,
@@ -52,7 +53,7 @@ QUARANTINED = 1000
 # One such drop stands for an unknown number of rows: no share of bad rows can judge it.
 UNKNOWN_LOSS = (
     "archive_limit", "broken_csv", "broken_gzip", "broken_mbox", "broken_parquet", "broken_tar",
-    "broken_zip", "broken_zstd",
+    "broken_zip", "broken_zstd", "git_lfs_pointer",
 )  # fmt: skip
 # Reasons of reading for which a row is left out on purpose; the others are bad rows.
 MEANT = LEFT_OUT | {"nothing_left"}
@@ -285,16 +286,18 @@ def _judge(
 ) -> None:
     where = f"stages.{stage.name}.data.{source.label}"
     counts = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items()))
+    quarantined = folder / QUARANTINE
+    first = first_of(quarantined, bad)
     torn = sum(bad.get(reason, 0) for reason in UNKNOWN_LOSS)
     if torn:
         raise DataError(
-            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}. See "
-            f"{folder / QUARANTINE}; replace these files or move them out of the source."
+            f"{where}: {torn} files are damaged and lose an unknown number of rows: {counts}."
+            f"{first} Replace these files or move them out of the source. See {quarantined}"
         )
     share = sum(bad.values()) / total if total else 0.0
     if share > stage.max_bad_rows:
         raise DataError(
             f"{where}: {sum(bad.values())} of {total} rows are bad ({share:.1%}, allowed "
-            f"{stage.max_bad_rows:.1%}): {counts}. See {folder / QUARANTINE}, repair the rows or "
-            f"raise max_bad_rows."
+            f"{stage.max_bad_rows:.1%}): {counts}.{first} Repair the rows or raise max_bad_rows. "
+            f"See {quarantined}"
         )

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from samdan.data.readers import KINDS, suffix_of
+from samdan.data.readers import INSTEAD, KINDS, suffix_of
 from samdan.data.readers.file import is_hidden
 from samdan.records import DataError, EnvironmentFailure
 
@@ -50,7 +50,11 @@ def listing(text: str) -> Listing:
         return _search(text, found, ("**",))
     if found.is_file():
         if suffix_of(found.name) is None:
-            raise DataError(f"{text}: this kind of file is not supported; supported are {KINDS}")
+            hint = INSTEAD.get(found.suffix.lower(), "")
+            raise DataError(
+                f"{text}: this kind of file is not supported{hint and ': ' + hint}; supported are "
+                f"{KINDS}"
+            )
         return Listing({found: _nfc(found.name)}, {})
     parts = Path(text).parts
     first = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))

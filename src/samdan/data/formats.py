@@ -67,7 +67,9 @@ class _Fields:
         theirs = self.source.columns
         wanted = [f"{n} (the file's '{theirs[n]}')" if n in theirs else n for n in names]
         found = ", ".join(str(name)[:40] for name in list(self.row.values)[:20]) or "none"
-        return _Invalid("missing_column", f"looked for {' or '.join(wanted)}; found {found}")
+        lost = [f"'{name}'" for name in theirs.values() if name not in self.row.values]
+        named = f"columns names {', '.join(lost)}, which the file does not have; " if lost else ""
+        return _Invalid("missing_column", f"{named}looked for {' or '.join(wanted)}; found {found}")
 
 
 def as_document(row: Row, source: Source, notes: Counter[str] | None = None) -> Document | Drop:
@@ -106,7 +108,10 @@ def records(
         raise DataError(f"{source.label}: found format '{source.format}', {expected}")
     for name in source.columns:
         if name not in known:
-            raise DataError(f"{source.label}: columns.{name}: {nearest_key(name, known)}")
+            turned = ""
+            if source.columns[name] in known:
+                turned = f"; our name comes first: {{{source.columns[name]}: {name}}}"
+            raise DataError(f"{source.label}: columns.{name}: {nearest_key(name, known)}{turned}")
     convert = {"cpt": as_document, "sft": as_conversation, "dpo": as_pair}[stage_kind]
     rows = read_rows(source, files)
     return (row if isinstance(row, Drop) else convert(row, source, notes) for row in rows)
@@ -222,7 +227,7 @@ def _message(value: Any, where: str, fields: _Fields) -> Message:
     name = value.get("role") or value.get("from")
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
-        shown = name[:40] if isinstance(name, str) else type(name).__name__
+        shown = name[:40] if isinstance(name, str) else "no role"
         raise _Invalid("unknown_role", f"{where}: {shown}")
     content = value.get("content")
     return _turn(role, value.get("value") if content is None else content, where, fields)

@@ -29,6 +29,7 @@ from samdan.data.protect import (
     search_task,
     summary,
 )
+from samdan.data.remedies import first_of, remedy_of
 from samdan.data.store import Fates, clean_parts, position
 from samdan.data.tokens import Encoder
 from samdan.lm.batch import Encoded
@@ -222,12 +223,13 @@ def _judge(
         counts = ", ".join(f"{reason} {number}" for reason, number in unusable.items())
         raise DataError(
             f"{where}: {sum(unusable.values())} of {total} records cannot be used ({counts}; "
-            f"allowed {stage.max_bad_rows:.1%}). See {folder / DROPPED}, repair the rows or raise "
-            f"max_bad_rows."
+            f"allowed {stage.max_bad_rows:.1%}).{first_of(folder / DROPPED, unusable)} Repair the "
+            f"rows or raise max_bad_rows. See {folder / DROPPED}"
         )
     if manifest["records_trained"] == 0:
-        reasons = ", ".join(f"{r} {n}" for r, n in manifest["records_dropped"].items()) or "no rows"
-        raise DataError(f"{where}: nothing is left to train on ({reasons})")
+        dropped = manifest["records_dropped"]
+        reasons = ", ".join(f"{r} {n}" for r, n in dropped.items()) or "no rows"
+        raise DataError(f"{where}: nothing is left to train on ({reasons}){remedy_of(dropped)}")
 
 
 def _sum(*counts: Mapping[str, int]) -> dict[str, int]:

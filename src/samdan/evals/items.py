@@ -19,6 +19,7 @@ from samdan.tasks import (
     Exact,
     Harness,
     Instructions,
+    MultipleChoice,
     OnSet,
     Open,
     Overlap,
@@ -60,8 +61,10 @@ def read_items(path: Path) -> list[Row]:
     items: list[Row] = []
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"evaluate: cannot read {path}: {error}") from None
+    except OSError as error:
+        raise DataError(f"evaluate: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -103,6 +106,19 @@ def asked_of(item: Row) -> str:
     return f"{text_of(item, 'context')}\n\n{asked}" if item.get("context") else asked
 
 
+def choices_of(item: Row) -> list[Any]:
+    """The choices of an item whose ``answer`` is the index of one of them."""
+    choices, answer = item.get("choices"), item.get("answer")
+    if not isinstance(choices, list) or len(choices) < 2 or type(answer) is not int:
+        raise DataError(f"{item['_where']}: expected 'choices' (a list) and 'answer' (its index)")
+    if not 0 <= answer < len(choices):
+        raise DataError(
+            f"{item['_where']}: 'answer' is {answer}, expected an index from 0 to "
+            f"{len(choices) - 1}: the first choice has 0"
+        )
+    return choices
+
+
 def turns_of(item: Row) -> list[str]:
     turns = item.get("turns")
     if turns is None:
@@ -133,6 +149,8 @@ def _check(task: Any, item: Row) -> None:
         turns_of(item)
         return
     asked_of(item)
+    if isinstance(task, MultipleChoice):
+        choices_of(item)
     if isinstance(task, Cloze | Exact):
         text_of(item, "answer")
     elif isinstance(task, QuestionAnswering | Overlap):

@@ -13,7 +13,7 @@ from samdan.answers.probes import counts, probes
 from samdan.contexts import Infill, Needle, OnDocuments
 from samdan.evals import answering, contexts
 from samdan.evals.harness import run_harness
-from samdan.evals.items import Row, items_of, text_of
+from samdan.evals.items import Row, choices_of, items_of, text_of
 from samdan.evals.likelihood import continued, greedy_hits, sequence_log_probs
 from samdan.evals.subject import Scored, Subject, share
 from samdan.lm.batch import Encoded
@@ -146,15 +146,7 @@ def _ranked(
     records: list[Encoded] = []
     sizes: list[int] = []
     for item in items:
-        choices = item.get("choices")
-        if (
-            not isinstance(choices, list)
-            or len(choices) < 2
-            or not isinstance(item.get("answer"), int)
-        ):
-            raise DataError(
-                f"{item['_where']}: expected 'choices' (a list) and 'answer' (its index)"
-            )
+        choices = choices_of(item)
         records += [continued(item, str(choice), as_chat, subject.chat) for choice in choices]
         sizes += [max(1, len(str(choice).encode())) for choice in choices]
     scores = iter(

@@ -5,8 +5,9 @@ and what the other tool does without saying so. A value that the configuration l
 tool's default is written out, since samdan's defaults differ.
 """
 
-from samdan.importing.convert import Imported, convert
+from samdan.importing.convert import convert
 from samdan.importing.flags import read_configuration
+from samdan.importing.lists import Imported
 from samdan.importing.text import recipe_text
 from samdan.importing.tools import TOOLS
 

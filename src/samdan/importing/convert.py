@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from samdan.importing.datasets import distinct, sources
+from samdan.importing.datasets import distinct, entries_of, sources
 from samdan.importing.flags import COMMAND
-from samdan.importing.tools import NO_COUNTERPART, SAME, TOOLS, Tool
+from samdan.importing.lists import (
+    KINDS,
+    ONLY_DPO,
+    Imported,
+    reason,
+    require_one_of_theirs,
+    short,
+    told,
+)
+from samdan.importing.tools import SAME, TOOLS, Tool
 from samdan.records import RecipeError
 
-KINDS = ("cpt", "sft", "dpo")
 _STAGES = {"pt": "cpt", "sft": "sft", "dpo": "dpo"}
 _OPTIMIZERS = {
     "adamw_8bit": "adamw_8bit", "adamw_bnb_8bit": "adamw_8bit", "paged_adamw_8bit": "adamw_8bit",
     "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_hf": "adamw",
+    "adamw_torch_8bit": "adamw_8bit", "paged_adamw_32bit": "adamw", "adamw_apex_fused": "adamw",
 }  # fmt: skip
 _SCHEDULES = {
     "cosine": "cosine", "linear": "linear", "constant": "constant",
     "constant_with_warmup": "constant", "warmup_stable_decay": "wsd",
     "cosine_with_min_lr": "cosine",
-}  # fmt: skip
+}
 
-
-@dataclass
-class Imported:
-    """``mapped``: their line to ours. ``without``: their key to why it is not taken over.
-
-    ``defaults``: our lines that stand for what their tool does where the file says nothing.
-    """
-
-    kind: str
-    base: dict[str, Any] = field(default_factory=dict)
-    stage: dict[str, Any] = field(default_factory=dict)
-    seed: int | None = None
-    mapped: dict[str, str] = field(default_factory=dict)
-    without: dict[str, str] = field(default_factory=dict)
-    defaults: list[str] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
+# Keys that say whether adapters are trained.
+_HOW = ("finetuning_type", "tuner_type", "train_type", "adapter", "use_peft", "sft_type")
 
 
 def convert(
@@ -55,6 +49,7 @@ def convert(
         raise RecipeError(f"--from: found '{tool}', expected one of: {', '.join(TOOLS)}")
     known = TOOLS[tool]
     tree = {key: value for key, value in tree.items() if value is not None}
+    require_one_of_theirs(known, tree)
     found = Imported(kind or _kind(tool, tree))
     if found.kind not in KINDS:
         raise RecipeError(f"--kind: found '{found.kind}', expected one of: {', '.join(KINDS)}")
@@ -65,7 +60,8 @@ def convert(
     distinct(listed)
     found.stage |= {"name": found.kind, "data": listed or [{"path": "data.jsonl"}]}
     if listed:
-        found.mapped[", ".join(key for key in keys if key in tree)] = "data"
+        given = ", ".join(f"{key}: {short(tree[key])}" for key in keys if key in tree)
+        found.mapped[given] = "data"
     else:
         lost["data"] = "no data set was found in the file; set the path"
     used |= _fields(found, known, tree)
@@ -73,9 +69,9 @@ def convert(
     _defaults(found, known, tree)
     for key, value in tree.items():
         if key not in used:
-            reason = NO_COUNTERPART.get(key, "not known here; look whether you need it")
-            found.without[f"{key}: {_short(value)}"] = reason
+            found.without[f"{key}: {short(value)}"] = reason(found, known, key, value)
     found.without |= lost
+    told(found, tree)
     found.silent = [*known.silent.get(found.kind, ()), *known.silent.get("", ())]
     return found
 
@@ -86,15 +82,15 @@ def _kind(tool: str, tree: Mapping[str, Any]) -> str:
     if tool == "llamafactory":
         said = tree.get("stage", "sft")
     elif tool == "axolotl":
-        entries = tree.get("datasets") or []
+        entries = entries_of(tree.get("datasets"))
         types = [entry.get("type") for entry in entries if isinstance(entry, Mapping)]
         text = bool(tree.get("pretraining_dataset")) or set(types) == {"completion"}
-        said = tree.get("rl") or ("pt" if text else "sft")
+        said = "dpo" if tree.get("rl") == "ipo" else tree.get("rl") or ("pt" if text else "sft")
     elif tool == "ms-swift":
         said = tree.get("rlhf_type", "dpo" if said == "rlhf" else said or "sft")
     elif said is None:
         said = "dpo" if "beta" in tree or "precompute_ref_log_probs" in tree else "sft"
-    if said not in _STAGES:
+    if not isinstance(said, str) or said not in _STAGES:
         raise RecipeError(
             f"the file trains '{said}', which has no counterpart; samdan has {', '.join(KINDS)}"
         )
@@ -108,10 +104,11 @@ def _base(found: Imported, known: Tool, tree: Mapping[str, Any]) -> set[str]:
             found.base["path"] = str(tree[key])
             found.mapped[f"{key}: {tree[key]}"] = f"base.path: {tree[key]}"
             used.add(key)
-    if "model_revision" in tree:
-        found.base["revision"] = str(tree["model_revision"])
-        found.mapped[f"model_revision: {tree['model_revision']}"] = "base.revision"
-        used.add("model_revision")
+    for key in ("model_revision", "revision_of_model"):
+        if key in tree:
+            found.base["revision"] = str(tree[key])
+            found.mapped[f"{key}: {tree[key]}"] = "base.revision"
+            used.add(key)
     if isinstance(tree.get("seed"), int):
         found.seed = int(tree["seed"])
         found.mapped[f"seed: {found.seed}"] = f"seed: {found.seed}"
@@ -122,24 +119,24 @@ def _base(found: Imported, known: Tool, tree: Mapping[str, Any]) -> set[str]:
 def _fields(found: Imported, known: Tool, tree: Mapping[str, Any]) -> set[str]:
     used = set()
     names = {**{name: name for name in SAME}, **known.renamed}
-    only_dpo = {"beta", "loss_type", "nll_weight", "label_smoothing"}
     for theirs, ours in names.items():
-        if theirs not in tree or (ours in only_dpo and found.kind != "dpo"):
+        if theirs not in tree or (ours in ONLY_DPO and found.kind != "dpo"):
             continue
         value = _value(ours, tree[theirs])
         if value is None:
             continue
-        _take(found, f"{theirs}: {_short(tree[theirs])}", ours, value)
+        _take(found, f"{theirs}: {short(tree[theirs])}", ours, value)
         used.add(theirs)
+    used |= _weighted(found, tree)
     used |= _warmup(found, tree)
     if isinstance(tree.get("max_steps"), int):
         used.add("max_steps")
         if tree["max_steps"] > 0:
             _take(found, f"max_steps: {tree['max_steps']}", "max_steps", tree["max_steps"])
     for key in ("optim", "optimizer"):
-        if tree.get(key) in _OPTIMIZERS:
+        if str(tree.get(key)) in _OPTIMIZERS:
             used.add(key)
-            _take(found, f"{key}: {tree[key]}", "optim", _OPTIMIZERS[tree[key]])
+            _take(found, f"{key}: {tree[key]}", "optim", _OPTIMIZERS[str(tree[key])])
     for key in ("val_size", "val_set_size", "split_dataset_ratio"):
         share = tree.get(key)
         if isinstance(share, float) and 0 < share < 1:
@@ -149,7 +146,8 @@ def _fields(found: Imported, known: Tool, tree: Mapping[str, Any]) -> set[str]:
             used.add(key)
     if tree.get("disable_gradient_checkpointing") is not None:
         used.add("disable_gradient_checkpointing")
-        found.stage["gradient_checkpointing"] = not tree["disable_gradient_checkpointing"]
+        off = bool(tree["disable_gradient_checkpointing"])
+        _take(found, f"disable_gradient_checkpointing: {off}", "gradient_checkpointing", not off)
     return used
 
 
@@ -162,7 +160,7 @@ def _value(ours: str, value: Any) -> Any:
         return value if value in ("sigmoid", "ipo", "hinge", "sigmoid_norm", "robust") else None
     if ours == "gradient_checkpointing":
         return bool(value)
-    if ours in ("logging_steps", "save_steps", "eval_steps"):
+    if ours in ("logging_steps", "save_steps", "eval_steps", "save_total_limit"):
         return int(value) if isinstance(value, int | float) and value >= 1 else None
     if isinstance(value, str):
         try:
@@ -170,6 +168,23 @@ def _value(ours: str, value: Any) -> Any:
         except ValueError:
             return None
     return value if isinstance(value, int | float) else None
+
+
+def _weighted(found: Imported, tree: Mapping[str, Any]) -> set[str]:
+    """TRL's two losses with weights: pairs, and the likelihood of the chosen answer."""
+    kinds = tree.get("loss_type") or tree.get("dpo_loss_type")
+    weights = tree.get("loss_weights") or tree.get("dpo_loss_weights") or [1.0, 1.0]
+    if found.kind != "dpo" or not isinstance(kinds, list) or len(kinds) != 2 or kinds[1] != "sft":
+        return set()
+    if _value("loss_type", kinds[0]) is None or not isinstance(weights, list):
+        return set()
+    first, second = (float(weight) for weight in weights[:2])
+    if first <= 0:
+        return set()
+    said = f"loss_type: {kinds}, loss_weights: {weights}"
+    found.stage["loss_type"] = kinds[0]
+    _take(found, said, "nll_weight", round(second / first, 6))
+    return {"loss_type", "loss_weights", "dpo_loss_type", "dpo_loss_weights"}
 
 
 def _warmup(found: Imported, tree: Mapping[str, Any]) -> set[str]:
@@ -190,13 +205,21 @@ def _lora(found: Imported, known: Tool, tree: Mapping[str, Any]) -> set[str]:
     if not asked and not (how is None and known.lora_unless_said):
         if how in ("freeze", "longlora", "llamapro", "adalora"):
             found.without[f"finetuning: {how}"] = "trained in full; there is nothing like it here"
-        return {"finetuning_type", "tuner_type", "train_type", "adapter", "use_peft", "sft_type"}
+        return {"load_in_4bit", "load_in_8bit", *_HOW}
     lora: dict[str, Any] = dict(known.lora_defaults)
     for theirs, ours in (
         ("lora_rank", "r"), ("lora_r", "r"), ("lora_alpha", "alpha"), ("lora_dropout", "dropout"),
         ("lora_dropout_p", "dropout"),
     ):  # fmt: skip
         if theirs in tree:
+            lora[ours] = tree[theirs]
+            found.mapped[f"{theirs}: {tree[theirs]}"] = f"lora.{ours}: {tree[theirs]}"
+    for theirs, ours in (
+        ("use_rslora", "use_rslora"), ("peft_use_rslora", "use_rslora"), ("use_dora", "use_dora"),
+        ("peft_use_dora", "use_dora"), ("loraplus_lr_ratio", "lora_plus_ratio"),
+        ("lorap_lr_ratio", "lora_plus_ratio"),
+    ):  # fmt: skip
+        if tree.get(theirs):
             lora[ours] = tree[theirs]
             found.mapped[f"{theirs}: {tree[theirs]}"] = f"lora.{ours}: {tree[theirs]}"
     lora.setdefault("alpha", 2 * lora.get("r", 8))
@@ -215,7 +238,8 @@ def _lora(found: Imported, known: Tool, tree: Mapping[str, Any]) -> set[str]:
         "lora_target_modules", "lora_target_linear", "target_modules", "load_in_4bit",
         "load_in_8bit", "quantization_bit", "quantization_method", "quant_bits", "quant_method",
         "double_quantization", "bnb_4bit_quant_type", "bnb_4bit_compute_dtype",
-        "use_bnb_nested_quant",
+        "use_bnb_nested_quant", "bnb_4bit_use_double_quant", "use_rslora", "peft_use_rslora",
+        "use_dora", "peft_use_dora", "loraplus_lr_ratio", "lorap_lr_ratio",
     }  # fmt: skip
 
 
@@ -237,7 +261,8 @@ def _targets(tree: Mapping[str, Any]) -> list[str] | None:
 
 def _defaults(found: Imported, known: Tool, tree: Mapping[str, Any]) -> None:
     """Their tool's defaults for what the file leaves open, written out."""
-    theirs = dict(known.defaults) | dict(known.by_kind.get(found.kind, {}))
+    theirs = {"min_lr_ratio": 0.0} if found.kind == "cpt" else {}
+    theirs |= dict(known.defaults) | dict(known.by_kind.get(found.kind, {}))
     if "lora" in found.stage and known.title == "ms-swift":
         theirs["learning_rate"] = 1e-4
     for name, value in theirs.items():
@@ -248,9 +273,4 @@ def _defaults(found: Imported, known: Tool, tree: Mapping[str, Any]) -> None:
 
 def _take(found: Imported, theirs: str, ours: str, value: Any) -> None:
     found.stage[ours] = value
-    found.mapped[theirs] = f"{ours}: {_short(value)}"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    found.mapped[theirs] = f"{ours}: {short(value)}"

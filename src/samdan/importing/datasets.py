@@ -51,6 +51,12 @@ def place(path: str) -> dict[str, Any]:
     return {"path": path}
 
 
+def entries_of(value: Any) -> list[Any]:
+    """Mappings and names of a list, or the one that stands there without a list."""
+    listed = value if isinstance(value, list) else [value]
+    return [one for one in listed if one and isinstance(one, str | Mapping)]
+
+
 def _names(value: Any) -> list[str]:
     """A list, or names divided by commas."""
     if isinstance(value, str):
@@ -81,7 +87,10 @@ def _llamafactory(tree: Mapping[str, Any], kind: str, registry: Mapping[str, Any
             source | {"name": _label(name)} | ({"columns": columns} if columns else {})
         )
     used = ["dataset", "dataset_dir"]
-    probs = [float(share) for share in _names(tree.get("interleave_probs"))]
+    try:
+        probs = [float(share) for share in _names(tree.get("interleave_probs"))]
+    except ValueError:
+        probs = []
     if probs and len(probs) == len(found):
         for source, share in zip(found, probs, strict=True):
             source["weight"] = share
@@ -111,9 +120,8 @@ def _columns(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 def _axolotl(tree: Mapping[str, Any], kind: str) -> Taken:
     key = "pretraining_dataset" if tree.get("pretraining_dataset") else "datasets"
-    entries = tree.get(key) or []
     found, lost = [], {}
-    for number, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+    for number, entry in enumerate(entries_of(tree.get(key))):
         given = {"path": entry} if isinstance(entry, str) else dict(entry)
         files = given.get("data_files")
         path = str(files[0] if isinstance(files, list) else files or given.get("path"))
@@ -141,13 +149,21 @@ def _axolotl(tree: Mapping[str, Any], kind: str) -> Taken:
 
 
 def _trl(tree: Mapping[str, Any]) -> Taken:
-    mixture = tree.get("dataset_mixture") or {}
-    entries = tree.get("datasets") or (mixture.get("datasets") if mixture else None)
+    mixture = tree.get("dataset_mixture")
+    entries = tree.get("datasets") or (mixture.get("datasets") if isinstance(mixture, dict) else ())
     found, lost = [], {}
-    for entry in entries or []:
+    for one in entries_of(entries):
+        entry = {"path": one} if isinstance(one, str) else one
         source: dict[str, Any] = place(str(entry.get("id") or entry.get("path")))
         if "hub" in source:
             source |= _named(entry, ("config", "subset"), ("name", "subset"), ("split", "split"))
+        if entry.get("data_files"):
+            source = {"path": str(_names(entry["data_files"])[0])}
+        if entry.get("fraction") is not None:
+            lost["fraction"] = (
+                f"{source.get('hub') or source.get('path')}: it takes this share of the rows; set "
+                f"max_records, or a weight in tokens"
+            )
         if entry.get("weight") is not None:
             source["weight"] = float(entry["weight"])
             lost["weight"] = "theirs is a share of the rows of a data set; here it counts tokens"
@@ -164,7 +180,7 @@ def _trl(tree: Mapping[str, Any]) -> Taken:
 def _swift(tree: Mapping[str, Any]) -> Taken:
     found = []
     given = tree.get("dataset")
-    for name in _names(given) if isinstance(given, str) else [str(n) for n in given or []]:
+    for name in _names(given):
         path, _, most = name.partition("#")
         path, _, subset = path.partition(":")
         source = place(path)

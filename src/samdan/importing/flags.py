@@ -22,8 +22,13 @@ def read_configuration(text: str, name: str) -> dict[str, Any]:
     """The keys of the file. Raises RecipeError where it is none of the three."""
     joined = re.sub(r"\\\s*\n", " ", text)
     line = next((row for row in joined.splitlines() if _COMMAND.search(row)), None)
+    if line is None and name.endswith(".sh"):
+        raise RecipeError(
+            f"{name}: no command in it trains what samdan trains; expected `swift sft`, "
+            f"`swift pt`, `swift rlhf`, `trl sft` or `trl dpo` (not infer, deploy, megatron)"
+        )
     if line is None:
-        tree = plain(parse_yaml(text, name))
+        tree = plain(parse_yaml(text, name, "learning_rate: 1e-5"))
         assert isinstance(tree, dict)
         return tree
     found = _COMMAND.search(line)

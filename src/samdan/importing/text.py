@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from samdan.importing.convert import Imported
+from samdan.importing.lists import Imported
 from samdan.importing.tools import TOOLS
 
 

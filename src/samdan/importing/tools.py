@@ -1,8 +1,10 @@
 """What the other tools call things, what they take where nothing is said, what they do unasked.
 
-Names and defaults: LLaMA-Factory's ``hparams``, Axolotl's configuration schema, TRL 1.x's
-``SFTConfig`` and ``DPOConfig``, ms-swift's command-line parameters, as known in autumn 2026; not
-read out of their sources, so a version may differ. To add a tool, write its table here.
+Names, defaults and what is said under ``silent`` were read in these sources, and another version
+may differ: hiyouga/LLaMA-Factory ff6d4d12 (``hparams``, ``data/processor``),
+axolotl-ai-cloud/axolotl 067b021c (``utils/schemas``, ``core/builders``), huggingface/trl f2cd5771
+(``SFTConfig``, ``DPOConfig``, ``ModelConfig``), modelscope/ms-swift 3602360a (``arguments``,
+``trainers``). To add a tool, write its table here.
 """
 
 from __future__ import annotations
@@ -19,54 +21,6 @@ SAME = (
     "save_total_limit", "gradient_checkpointing",
 )  # fmt: skip
 
-_REASONS = (
-    ("`samdan run --out` names the folder, and the same command goes on where it stopped",
-     "output_dir overwrite_output_dir run_name resume_from_checkpoint "
-     "auto_resume_from_checkpoints save_only_model save_safetensors save_strategy "
-     "saves_per_epoch"),
-    ("`keep_best` exports the best epoch", "load_best_model_at_end metric_for_best_model"),
-    ("records are always packed, and never see each other",
-     "packing neat_packing sample_packing pad_to_sequence_len padding_free group_by_length "
-     "eval_packing eval_sample_packing packing_strategy pretrain_multipack_attn "
-     "sample_packing_eff_est"),
-    ("the program does it by itself",
-     "flash_attn flash_attention attn_impl attn_implementation sdp_attention xformers_attention "
-     "enable_liger_kernel use_liger_kernel plugins use_unsloth remove_unused_columns strict "
-     "streaming data_seed gradient_checkpointing_kwargs use_hf local_files_only"),
-    ("`precision: auto` computes in bf16 where that is fast; weights stay fp32",
-     "bf16 fp16 tf32 torch_dtype dtype pure_bf16"),
-    ("`shard` splits weights over processes; start them with torchrun",
-     "deepspeed fsdp fsdp_config fsdp_version ddp_timeout ddp_find_unused_parameters "
-     "accelerator_config"),
-    ("data are prepared once, by content; `--workers` says by how many processes",
-     "preprocessing_num_workers dataset_num_proc dataset_processes dataloader_num_workers "
-     "overwrite_cache dataset_prepared_path dataloader_pin_memory load_from_cache_file "
-     "lazy_tokenize dataloader_prefetch_factor cache_dir model_kwargs"),
-    ("the tokenizer's own chat template is used, ChatML where it has none",
-     "template chat_template special_tokens tokenizer_type model_type default_system system "
-     "tokenizer_config"),
-    ("metrics.jsonl and report.html hold every step",
-     "report_to plot_loss wandb_project wandb_entity wandb_name wandb_watch wandb_log_model "
-     "wandb_run_id include_num_input_tokens_seen"),
-    ("every stage is evaluated, and `rules` end one that goes wrong",
-     "do_train do_eval eval_strategy evaluation_strategy evals_per_epoch "
-     "per_device_eval_batch_size eval_batch_size eval_on_start early_stopping_patience "
-     "early_stopping_steps"),
-    ("code that comes with a model is never run", "trust_remote_code"),
-    ("a model is not pushed while it trains",
-     "push_to_hub hub_model_id hub_strategy hub_token"),
-    ("the parent's log-probabilities are always computed once, before the stage",
-     "precompute_ref_log_probs ref_model create_new_adapter"),
-    ("in sft all assistant turns and the tokens that end them are trained, nothing else; in cpt "
-     "everything",
-     "train_on_inputs train_on_prompt mask_history roles_to_train train_on_eos "
-     "completion_only_loss assistant_only_loss loss_scale"),
-    ("there is nothing like it here",
-     "neftune_noise_alpha use_dora use_rslora lora_fan_in_fan_out lora_modules_to_save "
-     "modules_to_save additional_target loraplus_lr_ratio use_galore use_badam torch_compile "
-     "unfrozen_parameters lora_bias init_weights"),
-)  # fmt: skip
-NO_COUNTERPART = {name: reason for reason, names in _REASONS for name in names.split()}
 
 
 @dataclass(frozen=True)
@@ -98,7 +52,7 @@ TOOLS = {
         ("model_name_or_path",),
         {"cutoff_len": "max_length", "pref_beta": "beta", "pref_loss": "loss_type",
          "pref_ftx": "nll_weight", "dpo_label_smoothing": "label_smoothing"},
-        _HUGGING_FACE | {"max_length": 2048},
+        _HUGGING_FACE | {"max_length": 2048, "gradient_checkpointing": True},
         {"r": 8, "dropout": 0.0},
         {
             "cpt": (
@@ -122,18 +76,20 @@ TOOLS = {
         ("base_model",),
         {"micro_batch_size": "per_device_train_batch_size", "num_epochs": "num_train_epochs",
          "sequence_len": "max_length", "lr_scheduler": "lr_scheduler_type",
-         "rl_beta": "beta", "dpo_beta": "beta", "dpo_loss_type": "loss_type",
+         "rl_beta": "beta", "dpo_loss_type": "loss_type",
          "rpo_alpha": "nll_weight", "dpo_label_smoothing": "label_smoothing",
-         "embedding_lr": "embedding_lr"},
+         "embedding_lr": "embedding_lr", "cosine_min_lr_ratio": "min_lr_ratio"},
+        # Warm-up: 3%, and at most 100 steps where it can count them.
         _HUGGING_FACE | {"num_train_epochs": 1, "per_device_train_batch_size": 1,
-                         "lr_scheduler_type": "cosine", "max_length": 512},
+                         "lr_scheduler_type": "cosine", "max_length": 512, "warmup_steps": 0.03},
         {"dropout": 0.0},
         {
             "": ("a key that it does not know, a typing error for example, is ignored",
                  "usage data are sent out unless AXOLOTL_DO_NOT_TRACK is set"),
             "cpt": ("streaming cuts every document at sequence_len without packing, and repeats "
                     "256 tokens a window with it",),
-            "sft": ("rows longer than sequence_len are dropped",
+            "sft": ("rows longer than sequence_len are dropped unless excess_length_strategy says "
+                    "otherwise",
                     "with some templates the token that ends a turn is never trained"),
             "dpo": ("sample_packing does nothing here", ),
         },
@@ -162,15 +118,16 @@ TOOLS = {
          "loss_type": "loss_type", "label_smoothing": "label_smoothing"},
         _HUGGING_FACE | {"learning_rate": 1e-5, "per_device_train_batch_size": 1,
                          "gradient_accumulation_steps": 16, "lr_scheduler_type": "cosine",
-                         "warmup_steps": 0.05, "weight_decay": 0.1, "adam_beta2": 0.95,
+                         "weight_decay": 0.1, "adam_beta2": 0.95,
                          "gradient_checkpointing": True},
         {"r": 8, "alpha": 32, "dropout": 0.05},
         {
             "": ("rows longer than max_length are deleted (truncation_strategy: delete)",
                  "rows that it cannot read are left out without an error (strict: false)",
                  "models and data come from ModelScope unless use_hf is set; samdan reads the "
-                 "Hugging Face Hub"),
-            "dpo": ("precompute_ref_log_probs is ignored",),
+                 "Hugging Face Hub",
+                 "gradient_accumulation_steps, where not given, makes 16 records over all devices, "
+                 "so one setting means other batches on other machines"),
         },
         lora_unless_said=True,
     ),

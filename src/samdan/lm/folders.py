@@ -43,6 +43,23 @@ def local_folder(path: str, revision: str | None = None) -> Path:
     return Path(found)
 
 
+def require_model(place: str) -> None:
+    """Raises DataError where a command was given what can be no model: a run, a file, nothing."""
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        if (folder / "config.json").is_file():
+            return
+        inside = sorted(str(file.parent) for file in folder.glob("*/model/config.json"))
+        hint = f"name one of {', '.join(inside)}" if inside else "expected RUN/STAGE/model"
+        raise DataError(f"{place}: is no model folder (it has no config.json); {hint}")
+    # A name such as runs/first may be the Hub's too; with its folder here it is a typing error.
+    here = len(folder.parts) != 2 or folder.parent.is_dir()
+    if folder.is_file() or folder.is_absolute() or place.startswith((".", "~")) or here:
+        kind = "is a file" if folder.is_file() else "there is no such model folder"
+        raise DataError(f"{place}: {kind}; expected one such as RUN/dpo/model, or a "
+                        f"Hub id")  # fmt: skip
+
+
 @contextlib.contextmanager
 def appearing(target: Path) -> Iterator[Path]:
     """A folder to write into that becomes ``target`` at the end, replacing what was there.

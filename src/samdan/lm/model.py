@@ -6,23 +6,25 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
+from samdan.lm.failures import why
 from samdan.lm.files import disk_errors
 from samdan.lm.machine import keep_freed_memory
 from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
-from samdan.records import DataError, EnvironmentFailure, SamdanError, first_line
+from samdan.records import DataError, EnvironmentFailure, RecipeError, SamdanError, first_line
 
 
 def load_model(
@@ -30,16 +32,20 @@ def load_model(
     revision: str | None = None,
     quantize: str = "none",
     change: Callable[[Any], None] | None = None,
+    key: str = "base.path",
 ) -> Any:
     """A causal language model with samdan's attention, in fp32 (or quantized and frozen).
 
     Never runs code that comes with the model. ``change``: what is changed in its config before it
-    is built. Raises DataError where the folder is none, asks for code, or lacks weights that its
+    is built. ``key``: of the recipe, for messages; "" where the path comes from a command.
+
+    Raises DataError where the folder is none, asks for code, or lacks weights that its
     configuration names: they would start from random numbers.
     """
     from transformers import AutoModelForCausalLM
 
-    require_data_only(path, revision)
+    require_data_only(path, revision, key)
+    where = f"{key}: " if key else ""
     extra: dict[str, Any] = {}
     if quantize != "none":
         extra["quantization_config"] = _quantization(quantize)
@@ -58,17 +64,15 @@ def load_model(
     except (MemoryError, torch.OutOfMemoryError, SamdanError):
         raise
     except Exception as error:  # of a damaged folder, transformers raises whatever it comes upon
-        raise DataError(
-            f"base.path: cannot load a model from '{path}': {first_line(error)}"
-        ) from None
+        raise DataError(f"{where}cannot load a model from '{path}': {why(error)}") from None
     if lost := sorted(loading["missing_keys"]):
         raise DataError(
-            f"base.path: the weights in '{path}' lack {len(lost)} of the tensors that its config "
+            f"{where}the weights in '{path}' lack {len(lost)} of the tensors that its config "
             f"names, {lost[0]} first; is a file missing?"
         )
     if not model._supports_attention_backend:
         # Its layers never call the function they are given: documents would see each other.
-        raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
+        raise DataError(f"{where}'{path}' is a {type(model).__name__}, which cannot be packed")
     add_skips(model)
     every_row_learns(model)
     return model
@@ -174,6 +178,7 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
     if spec.quantize != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     target = spec.target_modules
+    require_targets(target, [name for name, _ in model.named_modules()])
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.alpha,
@@ -187,6 +192,21 @@ def add_lora(model: Any, spec: Lora, new_tokens: tuple[int, ...], seed: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def require_targets(targets: str | tuple[str, ...], modules: Sequence[str]) -> None:
+    """Every name must stand for a module: peft passes over a misspelt one beside a right one.
+
+    Raises RecipeError.
+    """
+    if isinstance(targets, str):
+        return
+    ends = {name.rpartition(".")[2] for name in modules}
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in modules):
+            close = get_close_matches(target, sorted(ends), n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; there are {sorted(ends)[:12]}"
+            raise RecipeError(f"lora.target_modules: '{target}' is no module of the model{hint}")
 
 
 def _new_rows(model: Any, tokens: tuple[int, ...]) -> dict[str, list[int]]:
@@ -224,8 +244,15 @@ def weights_hash(folder: Path) -> str:
     digest.update(json.dumps(config, sort_keys=True).encode())
     where = {}
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(file), "pt") as opened:
-            where.update(dict.fromkeys(opened.keys(), file))
+        try:
+            with safe_open(str(file), "pt") as opened:
+                where.update(dict.fromkeys(opened.keys(), file))
+        except SafetensorError as error:
+            raise DataError(f"{file}: damaged ({error}); download it again") from None
+    if not where:
+        raise DataError(
+            f"{folder}: holds no weights; expected model.safetensors beside config.json"
+        )
     for name in sorted(where):
         with safe_open(str(where[name]), "pt") as opened:
             tensor = opened.get_tensor(name)

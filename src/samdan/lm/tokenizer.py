@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from samdan.lm.failures import why
 from samdan.lm.sentencepiece import read_sentencepiece
 from samdan.lm.trust import read_config, require_data_only
 from samdan.records import DataError, first_line
@@ -20,6 +21,8 @@ _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# One of these is in every folder with a tokenizer: without any, transformers makes an empty one.
+_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # What transformers writes for a tokenizer that is all in tokenizer.json.
 _GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
@@ -40,11 +43,16 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     folder = Path(path)
-    if folder.is_absolute() and not folder.is_dir():  # recipes hold absolute paths or Hub ids
+    if folder.is_absolute() and not folder.exists():  # recipes hold absolute paths or Hub ids
         raise DataError(
             f"base: there is no folder {path}; expected one with a tokenizer, or a Hub id"
         )
     require_data_only(path, revision)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
+        raise DataError(
+            f"{path}: holds no tokenizer ({', '.join(_FILES)}); copy the files of the model's own "
+            f"tokenizer there, or name another folder in base.tokenizer.path"
+        )
     if not (folder / "tokenizer_config.json").is_file():
         if (folder / "vocab.json").is_file():
             return _bare(folder)
@@ -59,8 +67,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # tokenizers raises nothing more precise
-        why = first_line(error)[:500]
-        raise DataError(f"{path}: its tokenizer cannot be loaded: {why}") from None
+        raise DataError(f"{path}: its tokenizer cannot be loaded: {why(error)}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise DataError(f"{path}: its tokenizer has no fast (tokenizers) form, which samdan needs")
     return tokenizer

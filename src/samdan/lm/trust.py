@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from samdan.lm.failures import POINTER, is_pointer, why
 from samdan.lm.files import parse_json, read_regular
 from samdan.records import DataError, first_line
 
@@ -44,12 +45,17 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
 _SHARD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
 
 
-def require_data_only(path: str, revision: str | None = None) -> None:
+def require_data_only(path: str, revision: str | None = None, key: str = "base.path") -> None:
     """Looks at every configuration of a model, in a folder or on the Hub, before it is loaded.
+
+    ``key``: of the recipe, for messages; "" where the path comes from a command.
 
     Raises DataError that names the file, the key and what to do about it.
     """
     folder = Path(path)
+    where = f"{key}: " if key else ""
+    if folder.is_file():
+        raise DataError(f"{where}{path} is a file; {_instead_of(folder.name)}")
     if folder.is_dir():
         _require_files(folder)
         _require_weights(folder)
@@ -72,9 +78,7 @@ def require_data_only(path: str, revision: str | None = None) -> None:
                 _raise_exceptions_for_connection_errors=False,
             )
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"base.path: cannot load a model from '{path}': {first_line(error)}"
-            ) from None
+            raise DataError(f"{where}cannot load a model from '{path}': {why(error)}") from None
         if file is not None:
             _look_at(Path(file))
 
@@ -149,14 +153,29 @@ def _require_files(folder: Path) -> None:
 
 def _require_weights(folder: Path) -> None:
     """A folder that has weights has them as safetensors."""
-    if any(folder.glob("*.safetensors")):
+    weights = sorted(folder.glob("*.safetensors"))
+    for file in weights:
+        if file.is_file() and is_pointer(file):
+            raise DataError(f"{file}: {POINTER}")
+    if weights:
         return
+    if made := sorted(file.name for file in folder.glob("*.gguf")):
+        raise DataError(f"{folder}: holds {made[0]}; {_instead_of(made[0])}")
     names = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if names:
         raise DataError(
             f"{folder}: its weights are in {names[0]}, a format that can hold code; expected "
             "model.safetensors. Convert it with a tool and on a machine that you trust"
         )
+
+
+def _instead_of(name: str) -> str:
+    if name.lower().endswith(".gguf"):
+        return (
+            "GGUF is for running a model, not for training it: name the folder of the model that "
+            "it was converted from, with config.json and model.safetensors"
+        )
+    return "expected the model's folder, with config.json, tokenizer and model.safetensors"
 
 
 def _entries(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -56,10 +56,12 @@ def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any
     """Measures a model (folder or Hub id) on tasks; returns value, n and 95% interval by metric."""
     from samdan.evals.score import Subject, score_task
     from samdan.evals.stats import interval
+    from samdan.lm.folders import require_model
     from samdan.lm.model import load_chat
     from samdan.run.context import scorer_of
 
-    subject = Subject(scorer_of(str(model)), load_chat(str(model)))
+    require_model(str(model))
+    subject = Subject(scorer_of(str(model), key=""), load_chat(str(model)))
     found = {}
     for task in tasks:
         for result in score_task(task, subject).results:
@@ -78,9 +80,9 @@ def load_tasks(path: str | Path) -> list[Any]:
 
     file = Path(path)
     try:
-        tree = parse_yaml(file.read_text("utf-8"), str(path))
+        tree = parse_yaml(file.read_text("utf-8"), str(path), "evaluate: [...]")
     except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}") from None
+        raise RecipeError(f"--tasks {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from samdan.evals.generate import Sampling, Written, stream
+from samdan.lm.folders import require_model
 from samdan.lm.model import best_device, load_chat, load_model
 from samdan.records import DataError, Message, RecipeError
 from samdan.run.ledger import Ledger
@@ -24,7 +25,9 @@ class Models:
         # Two runs have stages of the same names.
         twice = {name for name in names if names.count(name) > 1}
         self.names = [_longer(path) if name in twice else name for name, path in found]
-        self._models = [(load_model(path).to(best_device()), load_chat(path)) for path in paths]
+        self._models = [
+            (load_model(path, key="").to(best_device()), load_chat(path)) for path in paths
+        ]
         self._dialogues: list[list[Message]] = [[] for _ in paths]
 
     def forget(self) -> None:
@@ -63,12 +66,11 @@ def models_of(place: str) -> list[tuple[str, str]]:
         if not found:
             raise DataError(f"{place}: this run has no model yet")
         return found
-    if place.startswith(("/", ".", "~")) and not folder.is_dir():
-        raise DataError(f"{place}: there is no such model folder")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise DataError(
             f"{place}: neither a model folder (it has no config.json) nor a run (no recipe.yaml)"
         )
+    require_model(place)
     return [(_name(place), str(folder) if folder.is_dir() else place)]
 
 

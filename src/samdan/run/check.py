@@ -27,7 +27,7 @@ from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat, show_labels
 from samdan.lm.infilling import Infilling, add_tokens
 from samdan.lm.instruct import looks_instructed_by_likelihood, looks_instructed_by_name
-from samdan.lm.model import load_model
+from samdan.lm.model import load_model, require_targets
 from samdan.lm.scoring import Scorer
 from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
@@ -332,6 +332,10 @@ def _short(record: Record) -> Record:
 def _groups(recipe: Recipe, stage: AnyStage, found: Findings) -> None:
     """Every pattern on parameter names must match something; the names come from an empty model."""
     _new_parts(recipe, stage)
+    if stage.lora is not None and not isinstance(stage.lora.target_modules, str):
+        modules = [name.rpartition(".")[0] for name in _parameter_names(recipe) or ()]
+        if modules:
+            require_targets(stage.lora.target_modules, modules)
     given = {key: tuple(getattr(stage, key)) for key in ("lr_groups", "train_only", "freeze")}
     if not any(given.values()) or (stage.lora is not None and not stage.lr_groups):
         return

@@ -35,6 +35,11 @@ def choose(
         chosen.setdefault("compile", before is None and choose_compile(stage))
         if before is None or not same or "shard" not in before:
             chosen["shard"] = choose_shard(stage, model)
+            if stage.shard == "full" and world == 1:
+                run.say(
+                    f"stages.{stage.name}.shard: 'full' has no effect with one process; start "
+                    f"several: torchrun --nproc-per-node N -m samdan run ..."
+                )
         chosen["units_per_step"] = _units_per_step(run, stage, before)
         if before is not None and not same:
             _say_change(run, stage, int(before.get("world_size", 1)), chosen["units_per_step"])

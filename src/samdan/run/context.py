@@ -111,9 +111,14 @@ class Run:
         return stage == "base" and isinstance(self.recipe.base, ScratchBase)
 
 
-def scorer_of(path: str, revision: str | None = None, precision: str = "auto") -> Scorer:
-    """A model on the best device, for measuring. Raises DataError where it cannot be packed."""
-    model = to_best_device(load_model(path, revision))
+def scorer_of(
+    path: str, revision: str | None = None, precision: str = "auto", key: str = "base.path"
+) -> Scorer:
+    """A model on the best device, for measuring. Raises DataError where it cannot be packed.
+
+    ``key``: as in ``load_model``.
+    """
+    model = to_best_device(load_model(path, revision, key=key))
     require_separate(model, path)
     return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
 

@@ -33,9 +33,10 @@ def fingerprints(recipe: Recipe, unreadable: list[str] | None = None) -> dict[st
         try:
             found[key] = fingerprint(source)
         except SamdanError as error:
+            where = f"stages.{stage.name}.data.{source.label}"
             if unreadable is None:
-                raise
-            unreadable.append(str(error))
+                raise type(error)(f"{where}: {error}") from None
+            unreadable.append(f"{where}: {error}")
     folders = {task.path for task in recipe.evaluate if isinstance(task, Harness)}
     for path in locations(recipe):
         if path.startswith(BUILT_IN):

@@ -26,7 +26,7 @@ class Served:
         self.max_new_tokens = max_new_tokens
         self.names: Sequence[str] = tuple(found)
         self._models: dict[str, tuple[Any, ChatFormat]] = {
-            name: (load_model(path).to(best_device()), load_chat(path))
+            name: (load_model(path, key="").to(best_device()), load_chat(path))
             for name, path in found.items()
         }
         self._one_at_a_time = threading.Lock()

@@ -218,5 +218,6 @@ def _require_finite(loss: float, norm: float, step: int, micro: Sequence[Batch])
     ids = [i for batch in micro for i in batch.record_ids][:8]
     raise TrainError(
         f"the {what} is not finite at step {step} (loss {loss}, gradient norm {norm}); the update "
-        f"was not applied. Pieces in the batch begin with {ids}."
+        f"was not applied. Lower learning_rate, or lengthen warmup_steps. Pieces in the batch "
+        f"begin with {ids}."
     )

@@ -25,6 +25,7 @@ from samdan.data.readers.text import subtitle_rows, text_rows
 from samdan.data.readers.web import html_rows
 from samdan.data.readers.word import docx_rows
 from samdan.data.readers.worker import Worker
+from samdan.lm.failures import LFS, POINTER
 from samdan.records import Drop, EnvironmentFailure
 
 
@@ -75,6 +76,7 @@ READERS: Final[Mapping[str, Reader]] = {
     ".tgz": Reader(tgz_members),
 }
 KINDS: Final = ", ".join([*(s for s in READERS if s not in CODE), "source code such as .py"])
+POINTER_BYTES: Final = 1000  # of what Git LFS leaves; the address of a file takes the most of it
 # Known, common, and not read: what to do about them.
 INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys((".doc", ".rtf", ".odt"), "save it as .docx"),
@@ -118,6 +120,11 @@ def need_libraries(file: File) -> None:
             )
 
 
+def _is_pointer(file: File) -> bool:
+    with file.opened() as stream:
+        return stream.read(len(LFS)) == LFS
+
+
 def rows_of(file: File, worker: Worker) -> Iterator[Row | Drop]:
     """What a file gives; at least a Drop. Raises EnvironmentFailure as ``need_libraries`` does,
     OSError when the machine cannot read."""
@@ -129,6 +136,9 @@ def rows_of(file: File, worker: Worker) -> Iterator[Row | Drop]:
     if reader.needs and file.depth:  # what lies on the disk was looked at before
         need_libraries(file)
     items = worker.read(file, suffix) if reader.apart else reader.read(file)
+    if not file.depth and file.size < POINTER_BYTES and _is_pointer(file):
+        yield Drop("git_lfs_pointer", file.origin, f"this file {POINTER}")
+        return
     empty = True
     try:
         if file.depth > MAX_DEPTH:

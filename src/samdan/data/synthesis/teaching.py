@@ -140,8 +140,9 @@ def _unanswered(journal: Journal, requests: Iterable[Request], bill: Bill) -> It
 
 def _unreachable(lesson: Lesson, detail: str) -> str:
     return (
-        f"{lesson.teacher.endpoint.shown}: gives no answers ({detail}); those so far are kept in "
-        f"{lesson.journal.path}: run the same command again to go on"
+        f"{lesson.teacher.endpoint.shown}: gives no answers ({detail}); is --endpoint right and "
+        f"the server up? Those so far are kept in {lesson.journal.path}: run the same command "
+        f"again to go on"
     )
 
 
