@@ -29,7 +29,7 @@ HOSTILE = (
     "\ud800 lone, \u200bzero, \U000e0041tag",
     "javascript:alert(1)",
 )
-VOID = {"meta", "link", "br", "input"}
+VOID = {"meta", "link", "br", "input", "wbr"}
 
 
 def metric(base: float, before: float, after: float, half: float, higher: bool) -> dict[str, Any]:

@@ -135,7 +135,9 @@ def interval(
     return tag("svg", tag("title", text(title)), *drawn, viewBox="0 0 200 26", role="img", cls=cls)
 
 
-def bars(title: str, rows: Iterable[Sequence[tuple[str, float]]], longest: float) -> Html:
+def bars(
+    title: str, rows: Iterable[Sequence[tuple[str, float]]], longest: float, height: int = 24
+) -> Html:
     """Stacked bars under each other on one scale; a part is its CSS class and its size."""
     drawn = []
     for index, row in enumerate(rows):
@@ -150,7 +152,7 @@ def bars(title: str, rows: Iterable[Sequence[tuple[str, float]]], longest: float
         "svg",
         tag("title", text(title)),
         *drawn,
-        viewBox="0 0 400 24",
+        viewBox=f"0 0 400 {height}",
         preserveAspectRatio="none",
         role="img",
     )

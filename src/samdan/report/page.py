@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from samdan.report.first import first_screen
 from samdan.report.growth import growth
 from samdan.report.inputs import data
 from samdan.report.learning import learning
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
 from samdan.report.overview import header, notes, spell, status, tiers
 from samdan.report.reading import Report, Stage, stages, verdicts
@@ -20,7 +21,7 @@ from samdan.report.samples import samples
 from samdan.report.style import CSS, JS, POLICY
 from samdan.report.table import Cell, column, table
 from samdan.report.votes import votes
-from samdan.report.words import say, spoken
+from samdan.report.words import in_turn, say, spoken
 
 MOST_EVENTS = 300
 MOST_RECIPE = 200_000
@@ -50,7 +51,7 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
         first_screen(report),
         tiers(report),
         notes(report),
-        tag("nav", *links, aria_label=spoken("nav")),
+        tag("nav", *links, aria_label=spoken("nav"), **in_turn("nav")),
         *sections.values(),
     )
     footer = tag("footer", say("by", version=text(report.get("version") or "")))
@@ -96,7 +97,7 @@ def rules(report: Report) -> Html:
         column("outcome"),
         column("value", "num"),
         column("limit", "num"),
-        column("response", "wide"),
+        column("response"),
         column("message", "text wide"),
     )
     return section("rules", table(say("rules"), columns, rows))
@@ -109,12 +110,12 @@ def _judged(
     response = one.get("response") if one.get("fired") is True else None
     kind_of = tag("span", say("gate" if gate else "monitor"), cls="small")
     return [
-        join((tag("bdi", text(one.get("rule"))), kind_of)),
-        tag("bdi", text(stage.get("name"))),
+        join((bdi(one.get("rule")), kind_of)),
+        bdi(stage.get("name")),
         _outcome(gate, one.get("fired")),
         figure(plain(_number(one.get("value")))),
         figure(plain(_number(one.get("limit")))),
-        text(response or DASH),
+        Cell(text(response), "wide") if response else text(DASH),
         prose(one.get("message") or DASH),
     ]
 
@@ -148,7 +149,7 @@ def lineage(report: Report) -> Html:
     )
     rows = (
         [
-            tag("bdi", text(step.get("step"))),
+            bdi(step.get("step")),
             status(step.get("status") or DASH),
             spell(duration(number(step.get("seconds")))),
             text(", ".join(map(str, sequence(step.get("inputs")))) or DASH),
@@ -169,7 +170,7 @@ def chain(report: Report, steps: Sequence[Mapping[str, Any]]) -> Html:
     if made.get("base/load"):
         rows.append((say("chain.base"), str(made["base/load"])))
     for stage in stages(report):
-        name = tag("bdi", text(stage.get("name")))
+        name = bdi(stage.get("name"))
         for step, key in (("mix", "chain.data"), ("train", "chain.model")):
             output = made.get(f"{stage.get('name')}/{step}")
             if output:
@@ -202,7 +203,7 @@ def events(report: Report) -> Html:
     )
     rows = (
         [
-            tag("span", text(event.get("time") or DASH), cls="mono"),
+            tag("span", text(_moment(event.get("time"))), cls="mono nowrap"),
             text(event.get("event") or DASH),
             text(event.get("step") or DASH),
             prose(event.get("text") or DASH, 1000),
@@ -210,6 +211,12 @@ def events(report: Report) -> Html:
         for event in shown
     )
     return folded("events", note, table(say("events"), columns, rows))
+
+
+def _moment(time: object) -> str:
+    """To the second; a zone other than UTC stays as it was written."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00", str(time))
+    return f"{found[1]} {found[2]} UTC" if found else str(time or DASH)
 
 
 def recipe(report: Report) -> Html:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from samdan.report.evidence import curves, evidence
 from samdan.report.first import first_screen
 from samdan.report.live import memory_of
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
 from samdan.report.numbers import amount, duration, fixed, mapping, number, places, sequence, whole
 from samdan.report.overview import hue, spell, status, tiers, tools
 from samdan.report.page import events
@@ -57,7 +57,7 @@ def frame(name: str, lang: Literal["en", "ko"] | None, style: str, script: str) 
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(style)),
     )
-    heading = tag("h1", tag("bdi", text(name)))
+    heading = tag("h1", bdi(name))
     lost = tag("p", say("watch.lost"), cls="lost-contact care", role="alert", hidden=True)
     places_ = (tag("div", data_block=block) for block in BLOCKS)
     body = tag(
@@ -79,7 +79,7 @@ def _top(report: Report, current: object) -> Html:
     said = prose(report["message"]) if report.get("message") else NOTHING
     if not current:
         return tag("p", said, cls="soft") if said else NOTHING
-    doing = join((say("watch.now"), text(" "), tag("b", tag("bdi", text(current)))))
+    doing = join((say("watch.now"), text(" "), tag("b", bdi(current))))
     return tag("p", doing, cls="soft doing")
 
 
@@ -115,7 +115,7 @@ def _cells(now: Now) -> Iterator[Html]:
         known = [value for value in values if value is not None]
         if known:
             trend = f"{fixed(known[0], places(known))} \u2192 {fixed(known[-1], places(known))}"
-            label = say("heldout", name=tag("bdi", text(name)))
+            label = say("heldout", name=bdi(name))
             yield tag("div", tag("dt", label), tag("dd", figure(trend)))
 
 
