@@ -60,7 +60,7 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
     """
     if len(points) < FEW_POINTS:
         return list(points)
-    reach = max(1, len(points) // 80)
+    reach = reach_of(len(points))
     sums = [0.0]
     for _, y in points:
         sums.append(sums[-1] + y)
@@ -69,6 +69,11 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
         low, high = max(0, index - reach), min(len(points), index + reach + 1)
         result.append((x, (sums[high] - sums[low]) / (high - low)))
     return result
+
+
+def reach_of(count: int) -> int:
+    """How many points on each side a mean of ``smoothed`` takes in."""
+    return max(1, count // 80)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -28,6 +28,7 @@ from samdan.report.words import both, known, say
 LOOKS = {"done": "good", "failed": "bad", "stopped": "bad", "running": "open", "preempted": "care"}
 MARKS = {"good": "\u2713", "care": "!", "bad": "\u2717", "open": "\u2026"}
 KINDS = ("cpt", "sft", "dpo")
+LONGEST = 24  # of a status that has no words here
 
 
 def header(report: Report) -> Html:
@@ -57,7 +58,8 @@ def tools() -> Html:
 
 
 def status(value: object) -> Html:
-    return tag("span", known("status", value), cls=f"pill {LOOKS.get(str(value), '')}".strip())
+    word = known("status", str(value)[:LONGEST])
+    return tag("span", word, cls=f"pill {LOOKS.get(str(value), '')}".strip())
 
 
 def sentence(reason: Reason) -> Html:

@@ -203,7 +203,7 @@ def events(report: Report) -> Html:
     )
     rows = (
         [
-            tag("span", text(_moment(event.get("time"))), cls="mono nowrap"),
+            tag("span", text(_moment(event.get("time"))), cls="mono"),
             text(event.get("event") or DASH),
             text(event.get("step") or DASH),
             prose(event.get("text") or DASH, 1000),

@@ -98,6 +98,7 @@ margin:.15rem 0 .4rem}
 .ship.open .card{background:var(--open-bg);border-color:var(--open)}
 .ship .ask{color:var(--ink)}
 .stair{display:grid;gap:10px;margin-top:1.2rem;padding:0;list-style:none;align-items:end}
+.stair>*{min-width:0}
 .tier{border-top:5px solid var(--hue);padding:.75rem 1rem .8rem;display:flex;
 flex-direction:column;gap:.45rem}
 .tier .head{display:flex;flex-wrap:wrap;gap:.1rem .5rem;align-items:baseline}
@@ -112,9 +113,10 @@ color:var(--soft)}
 .notes{margin-top:1rem;padding:.7rem 1.2rem;font-size:.9rem}
 .notes ul{padding-left:1.1rem}
 @media screen and (min-width:900px),print{
-.stair.flat{grid-template-columns:repeat(auto-fit,minmax(280px,1fr))}
-.stair.n1{grid-template-columns:1fr}.stair.n2{grid-template-columns:1fr 1fr}
-.stair.n3{grid-template-columns:repeat(3,1fr)}.stair.n4{grid-template-columns:repeat(4,1fr)}
+.stair.flat{grid-template-columns:repeat(auto-fit,minmax(min(280px,100%),1fr))}
+.stair.n1{grid-template-columns:1fr}.stair.n2{grid-template-columns:repeat(2,minmax(0,1fr))}
+.stair.n3{grid-template-columns:repeat(3,minmax(0,1fr))}
+.stair.n4{grid-template-columns:repeat(4,minmax(0,1fr))}
 .stair:not(.flat){align-items:stretch}
 .stair:not(.flat) .tier:nth-child(1){margin-top:calc((var(--n) - 1)*22px)}
 .stair:not(.flat) .tier:nth-child(2){margin-top:calc((var(--n) - 2)*22px)}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from samdan.report.evidence import curves, evidence
 from samdan.report.first import first_screen
 from samdan.report.live import memory_of
-from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, one_line, prose, tag, text
 from samdan.report.numbers import amount, duration, fixed, mapping, number, places, sequence, whole
 from samdan.report.overview import hue, spell, status, tiers, tools
 from samdan.report.page import events
@@ -41,7 +41,7 @@ def title(report: Report, now: Now) -> str:
     """What a tab that is not looked at says."""
     step, of = number(now.get("step")), number(now.get("of"))
     share = f"{step / of:.0%} {now.get('stage')} \u00b7 " if step and of else ""
-    return f"{share}{report.get('name')} \u00b7 samdan"
+    return one_line(f"{share}{report.get('name')} \u00b7 samdan")
 
 
 def frame(name: str, lang: Literal["en", "ko"] | None, style: str, script: str) -> Html:

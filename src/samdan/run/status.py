@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from samdan.lm.files import write_text
 from samdan.records import DataError
@@ -119,8 +119,11 @@ def _told(state: dict[str, Any]) -> Iterator[str]:
         yield "run the same command again to go on"
 
 
-def again(folder: Path) -> str:
-    """Brings report.html up to date and returns what ``samdan report`` prints."""
+def again(folder: Path, lang: Literal["en", "ko"] | None = None) -> str:
+    """Brings report.html up to date and returns what ``samdan report`` prints.
+
+    ``lang``: the page opens in it whatever the browser's language is.
+    """
     from samdan.report import render, summary
 
     ledger = _existing(folder)
@@ -133,6 +136,8 @@ def again(folder: Path) -> str:
 
         recipe = load_recipe(ledger.recipe_file)
         report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
+    if lang is not None:
+        write_text(page, render(report, lang))
     elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
         write_text(page, render(report))
     return f"{printable(summary(report))}\n{page}"
