@@ -22,7 +22,8 @@ NAMES = ("report", "compare", "watch", "chat", "judge")
 OTHER = "http://127.0.0.1:9/"  # nobody listens
 HOSTILE = (
     "#<script>hit('script')</script></script></style></title></textarea>"
-    "<img src=x onerror=hit('i')><svg onload=hit('svg')></svg><iframe srcdoc='<script>1</script>'></iframe>"
+    "<img src=x onerror=hit('i')><svg onload=hit('svg')></svg>"
+    "<iframe srcdoc='<script>1</script>'></iframe>"
     "<a href=\"javascript:hit('a')\">a</a><form action=javascript:hit('f')><button>go</button>"
     "\" onmouseover=hit('o') autofocus onfocus=hit('p') x=' onclick=hit('q') "
     f"[link](javascript:hit('m')) ![image]({OTHER}i.png) "

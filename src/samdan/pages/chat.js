@@ -18,6 +18,7 @@
       one.textContent = word(one.dataset.say);
     });
     talk.setAttribute('aria-label', word('talk'));
+    document.getElementById('ask').setAttribute('aria-label', word('question'));
     var other = document.getElementById('language');
     other.lang = root.lang === 'ko' ? 'en' : 'ko';
     other.textContent = root.lang === 'ko' ? 'English' : '한국어';

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from samdan.report.attempts import attempts
+from samdan.report.bounds import LEVELS, MOST_BYTES, Bounds, bounded
 from samdan.report.evidence import curves, evidence, section, settings
 from samdan.report.first import first_screen
 from samdan.report.growth import growth
@@ -25,17 +26,31 @@ from samdan.report.words import in_turn, say, spoken
 
 MOST_EVENTS = 300
 MOST_RECIPE = 200_000
+MOST_TIERS = 60  # stages of the pyramid
 
 
 def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -> str:
-    """The page; without ``lang`` it is in the language of the browser."""
+    """The page; without ``lang`` it is in the language of the browser.
+
+    Below ``MOST_BYTES`` whatever the report holds: what is too much is left out and counted.
+    """
+    page = ""
+    for bounds in LEVELS:
+        page = _render(report, lang, bounds)
+        if len(page.encode("utf-8", "replace")) < MOST_BYTES:
+            break
+    return page
+
+
+def _render(whole: Report, lang: Literal["en", "ko"] | None, bounds: Bounds) -> str:
+    report, stages_left, rows_left = bounded(whole, bounds)
     sections = {
         "evidence": evidence(report),
         "curves": curves(report),
         "growth": growth(report),
         "learning": learning(report),
         "data": data(report),
-        "samples": samples(report),
+        "samples": samples(report, bounds.samples),
         "votes": votes(report),
         "rules": rules(report),
         "attempts": attempts(report),
@@ -48,14 +63,24 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
     links = (tag("a", say(key), href=f"#{key}") for key, content in sections.items() if content)
     main = tag(
         "main",
-        first_screen(report),
-        tiers(report),
+        first_screen(whole),
+        tiers(whole if len(stages(whole)) <= MOST_TIERS else report),
+        _left_out(stages_left, rows_left),
         notes(report),
         tag("nav", *links, aria_label=spoken("nav"), **in_turn("nav")),
         *sections.values(),
     )
     footer = tag("footer", say("by", version=text(report.get("version") or "")))
     return document(text(report.get("name")), lang, header(report), main, footer)
+
+
+def _left_out(stages_left: int, rows_left: int) -> Html:
+    parts = []
+    if stages_left:
+        parts.append(say("left.stages", n=text(stages_left)))
+    if rows_left:
+        parts.append(say("left.rows", n=text(rows_left)))
+    return tag("p", join(parts, text(" ")), cls="soft small left-out") if parts else NOTHING
 
 
 def document(title: Html, lang: Literal["en", "ko"] | None, *content: Html) -> str:

@@ -20,7 +20,7 @@ MOST_ANSWER = 3000  # characters
 Sample = Mapping[str, Any]
 
 
-def samples(report: Report) -> Html:
+def samples(report: Report, most_bytes: int = MOST_BYTES) -> Html:
     every = [mapping(sample) for sample in sequence(report.get("samples"))]
     if not every:
         return section("samples", tag("p", say("samples.none"), cls="soft"))
@@ -30,7 +30,7 @@ def samples(report: Report) -> Html:
     for sample in every[:MOST_SAMPLES]:
         card = _sample(sample, kinds, len(shown) >= PRINTED)
         size += len(card.encode("utf-8", "replace"))
-        if shown and size > MOST_BYTES:
+        if shown and size > most_bytes:
             break
         shown.append(card)
     rest = shown[OPEN_SAMPLES:]

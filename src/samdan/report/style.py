@@ -196,7 +196,7 @@ summary{cursor:pointer;color:var(--soft);font-size:.9rem;padding:.2rem 0}
 summary h2{display:inline;color:var(--ink)}
 pre{margin:.5rem 0 0;padding:.9rem 1.1rem;overflow:auto;white-space:pre-wrap;
 font-size:.84rem;overflow-wrap:anywhere;word-break:normal}
-.unprinted{display:none}
+.left-out{margin-top:1rem}.unprinted{display:none}
 .find{display:none;flex-wrap:wrap;gap:.5rem .8rem;align-items:center;margin-top:.7rem}
 .js .find{display:flex}
 .find input{flex:1 1 16rem}
@@ -213,8 +213,8 @@ margin-top:.6rem}
 .answers>div{border-top:3px solid var(--hue,var(--other));padding-top:.35rem;min-width:0}
 .answers dt{font-size:.82rem;font-weight:700;color:var(--hue,var(--other))}
 .answers dd{white-space:pre-wrap;font-size:.93rem;max-height:24rem;overflow:auto}
-.facts{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;padding:.8rem 1.1rem;
-margin-top:.5rem;font-size:.9rem}
+.facts{display:grid;grid-template-columns:fit-content(40%) minmax(0,1fr);gap:.2rem 1.2rem;
+padding:.8rem 1.1rem;margin-top:.5rem;font-size:.9rem}
 .facts dt{color:var(--soft)}
 .facts.long{white-space:normal}
 footer{margin:3rem auto 2rem;color:var(--soft);font-size:.84rem}

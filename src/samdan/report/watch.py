@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from samdan.report.bounds import LEVELS, bounded
 from samdan.report.evidence import curves, evidence
 from samdan.report.first import first_screen
 from samdan.report.live import memory_of
@@ -25,6 +26,7 @@ def blocks(report: Report, now: Now, current: object) -> dict[str, Html]:
     ``now``: of now.json while a stage trains, else empty. ``current``: the step that is going on.
     """
     going = report.get("status") == "running"
+    report, _, _ = bounded(report, LEVELS[0])
     return {
         "top": _top(report, current if going else None),
         "now": _now(report, now) if going and now else NOTHING,

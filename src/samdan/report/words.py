@@ -115,6 +115,14 @@ WORDS: Mapping[str, Both] = {
     "data": ("What went in", "투입한 데이터"),
     "samples": ("Sample answers", "답변 비교"),
     "rules": ("Gates and monitors", "게이트와 감시 규칙"),
+    "left.stages": (
+        "{n} earlier stages are in report.json and not shown in detail.",
+        "이전 단계 {n}개의 자세한 내용은 report.json에 있습니다.",
+    ),
+    "left.rows": (
+        "{n} further rows are in report.json.",
+        "나머지 {n}행은 report.json에 있습니다.",
+    ),
     "settings": ("Settings", "설정"),
     "learning": ("What learned when", "학습한 부분과 시기"),
     "lineage": ("Lineage", "계보"),
