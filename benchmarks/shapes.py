@@ -55,7 +55,7 @@ def build(
         max_position_embeddings=32_768,
         bos_token_id=None,
         eos_token_id=0,
-        pad_token_id=1,
+        pad_token_id=None,
         attn_implementation=attention,
     )
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ from benchmarks.train_side import Spec, Turns
 from benchmarks.train_work import check_reference
 from benchmarks.watch import timed
 from samdan.lm.batch import Encoded, collate
+from samdan.lm.machine import keep_freed_memory
 from samdan.lm.scoring import Scorer
 from samdan.train.batches import Steps
 from samdan.train.loop import train_steps
@@ -32,6 +33,7 @@ class Side:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        keep_freed_memory()
         self.model = build(spec.sizes, torch.device("cpu"), torch.float32)
         self.scorer = Scorer(self.model, bf16=spec.bf16)
         self.data = spec.data()

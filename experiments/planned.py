@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -117,10 +117,13 @@ def compare(row: Row, folder: Path) -> dict[str, Any]:
     stage = recipe.stages[0]
     (from_files,) = stage_plans(recipe, None, target_of("here"))
     clocks: list[tuple[float, float]] = []
-    execute(
-        recipe, run, say=lambda text: None,
-        progress=lambda row: clocks.append((time.perf_counter(), time.process_time())),
-    )  # fmt: skip
+    tokens: list[int] = []
+
+    def progress(row: Mapping[str, Any]) -> None:
+        clocks.append((time.perf_counter(), time.process_time()))
+        tokens.append(row["tokens"])
+
+    execute(recipe, run, say=lambda text: None, progress=progress)
     target = target_of("here", calibrate=True)
     (planned,) = stage_plans(recipe, Ledger(run), target)
     done = Ledger(run).done()[f"{row.kind}/train"]
@@ -130,8 +133,10 @@ def compare(row: Row, folder: Path) -> dict[str, Any]:
     steps = int(done.facts["steps"])
     (file,) = Path(os.environ["SAMDAN_CACHE"]).glob("calibration/*.json")
     saved = json.loads(file.read_text("utf-8"))
+    # Nobody tells when the first step began, and the last is seldom a whole one.
+    timed = replace(planned.amounts, tokens=tokens[-1] - tokens[0])
     by_clock, by_processor = (
-        seconds_of(one, SHAPES[row.shape], stage, planned.amounts, steps).train / steps
+        seconds_of(one, SHAPES[row.shape], stage, timed, steps - 1).train / (steps - 1)
         for one in (Rates(**saved["wall"]), Rates(**saved["processor"]))
     )
     taken = [list(_between(clocks, clock)) for clock in (0, 1)]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import tiny
 from samdan.cli import app
+from samdan.lm.attention import Layout, Span
+from samdan.lm.chat import ChatFormat
+from samdan.lm.model import load_model, scratch_model
 from samdan.lm.tokenizer import load_tokenizer, tokenizer_hash, train_tokenizer
+from samdan.lm.unlearned import unlearned
+from samdan.recipe import Architecture
 from samdan.records import DataError, RecipeError
 from samdan.run.api import load_tasks
+from samdan.run.check import check
 from samdan.run.loading import load_recipe
 
 
@@ -69,3 +78,56 @@ def test_a_tokenizer_that_splits_particles_is_the_same_beside_its_model(tmp_path
     loaded = load_tokenizer(str(folder))
     assert loaded(text)["input_ids"] == made(text)["input_ids"]
     assert tokenizer_hash(loaded) == tokenizer_hash(made)
+
+
+def _input_gradient(model, token: int) -> float:
+    """Of the token's row of the input embeddings, where another token is predicted behind it."""
+    ids = torch.tensor([[5, token, 6, 7]])
+    layout = Layout([Span(0, 4)])
+    positions = torch.arange(4)[None]
+    out = model(input_ids=ids, position_ids=positions, layout=layout, use_cache=False)
+    out.logits[0, 1:3].logsumexp(-1).sum().backward()
+    return float(model.get_input_embeddings().weight.grad[token].abs().sum())
+
+
+def test_the_padding_token_learns_as_input_too(tmp_path: Path) -> None:
+    """It often ends a turn; torch gives the row that a config calls padding no gradient."""
+    tiny.model(pad_token_id=3, tie_word_embeddings=False).save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path))
+    assert loaded.config.pad_token_id == 3
+    assert _input_gradient(loaded, 3) > 0
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    spec = Architecture(**shape, tie_word_embeddings=False)
+    scratch = scratch_model(spec, train_tokenizer(tiny.TEXTS, 300), seed=0)
+    assert _input_gradient(scratch, scratch.config.pad_token_id) > 0
+
+
+def test_a_row_that_was_never_learned_is_found_by_its_size(tmp_path: Path) -> None:
+    model = tiny.model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[9] = 0
+        model.get_input_embeddings().weight[10] *= 1e-4
+    model.save_pretrained(tmp_path)
+    tokens = {"<|zero|>": 9, "<|small|>": 10, "<|fine|>": 11, "<|beyond|>": 10_000}
+    assert unlearned(tmp_path, tokens) == ["<|zero|>", "<|small|>"]
+
+
+def test_check_tells_what_of_a_base_is_not_trained(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(tiny.TEXTS, 300)
+    ChatFormat(tokenizer).tokenizer.save_pretrained(tmp_path / "base")
+    model = tiny.model("Qwen2Moe", vocab_size=len(tokenizer), moe_intermediate_size=16,
+                       shared_expert_intermediate_size=16, num_experts=2, num_experts_per_tok=1,
+                       attention_dropout=0.1)  # fmt: skip
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("<|im_start|>")] = 0
+    model.save_pretrained(tmp_path / "base")
+    rows = [{"prompt": "가?", "completion": "나."}] * 3
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (tmp_path / "recipe.yaml").write_text(
+        "samdan: 1\nname: moe\nbase: {path: base}\nstages: [{name: sft, data: [{path: qa.jsonl}]}]"
+    )
+    said = "\n".join(check(load_recipe(tmp_path / "recipe.yaml")).unverified)
+    assert "mixture of experts" in said
+    assert "attention_dropout 0.1" in said
+    assert "<|im_start|>, whose embedding the base never learned" in said
+    assert "<|im_end|>" not in said

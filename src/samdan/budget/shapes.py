@@ -8,7 +8,7 @@ from typing import Any
 
 GIB = 1 << 30
 # Layers that are not all alike, or of which a token sees only some: this arithmetic is not theirs.
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def shape_from_config(config: Mapping[str, Any]) -> Shape | None:
     """The shape in a config.json, or None when it is of another kind (a mixture of experts)."""
     if isinstance(config.get("text_config"), Mapping):
         config = config["text_config"]
-    if any(int(config.get(name) or 0) > 1 for name in _EXPERTS):
+    if any(int(config.get(name) or 0) > 1 for name in EXPERTS):
         return None
     try:
         heads = int(config["num_attention_heads"])

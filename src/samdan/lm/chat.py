@@ -72,6 +72,12 @@ class ChatFormat:
         ends = (self.turn_end, self.document_end)
         return tuple(dict.fromkeys(end for end in ends if end is not None))
 
+    def template_tokens(self) -> dict[str, int]:
+        """The special tokens that the template writes around a dialogue, by name."""
+        probe = (Message("user", "가"), Message("assistant", "나")) * 2
+        pieces = self._pieces(probe, generation_prompt=False)
+        return {piece.text: self._specials[piece.text] for piece in pieces if piece.special}
+
     def encode_text(self, text: str) -> list[int]:
         """Token ids of plain text, special tokens in it read as text."""
         ids: list[int] = self.encoder.encode(text, add_special_tokens=False).ids

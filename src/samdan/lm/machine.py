@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from pathlib import Path
 
 _NO_LIMIT = 1 << 60
@@ -58,3 +60,17 @@ def free_memory() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     return host_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Lets the C library keep large freed blocks for the next tensor instead of giving them back.
+
+    A step on a CPU allocates and frees the same activations and logits again and again. glibc maps
+    each from the system and the system fills it with zeros: 5% to 15% of a step of 135M parameters
+    (docs/performance.md). Whether it was done: elsewhere than with glibc nothing happens.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    set_option = ctypes.CDLL(None).mallopt
+    mmap_max, trim_threshold = -4, -1  # malloc.h
+    return bool(set_option(mmap_max, 0)) and bool(set_option(trim_threshold, 2**31 - 1))

@@ -17,6 +17,7 @@ from torch import nn
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat, set_stop_tokens
 from samdan.lm.files import disk_errors
+from samdan.lm.machine import keep_freed_memory
 from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_config
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
@@ -69,6 +70,7 @@ def load_model(
         # Its layers never call the function they are given: documents would see each other.
         raise DataError(f"base.path: '{path}' is a {type(model).__name__}, which cannot be packed")
     add_skips(model)
+    every_row_learns(model)
     return model
 
 
@@ -93,6 +95,7 @@ def empty_model(
         trust_remote_code=False,
     )
     add_skips(model)
+    every_row_learns(model)
     return model
 
 
@@ -139,7 +142,18 @@ def scratch_model(shape: Architecture, tokenizer: Any, seed: int) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen2ForCausalLM(config)
+        model = Qwen2ForCausalLM(config)
+    every_row_learns(model)
+    return model
+
+
+def every_row_learns(model: Any) -> None:
+    """Lets the padding token's embedding learn like the others.
+
+    torch gives it no gradient, for rows padded with it. Here nothing is padded with it, and it is
+    often the token that ends a turn: one that answers are read by.
+    """
+    model.get_input_embeddings().padding_idx = None
 
 
 def fit_embeddings(model: Any, tokenizer: Any, seed: int) -> bool:
@@ -226,6 +240,14 @@ def load_chat(path: str, revision: str | None = None) -> ChatFormat:
 
 def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_best_device(model: Any) -> Any:
+    """Moves the model there; on a CPU its process then keeps the memory that steps free."""
+    device = best_device()
+    if device.type == "cpu":
+        keep_freed_memory()
+    return model.to(device)
 
 
 @functools.cache

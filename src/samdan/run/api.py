@@ -56,13 +56,10 @@ def evaluate(model: str | Path, tasks: Sequence[Any]) -> dict[str, dict[str, Any
     """Measures a model (folder or Hub id) on tasks; returns value, n and 95% interval by metric."""
     from samdan.evals.score import Subject, score_task
     from samdan.evals.stats import interval
-    from samdan.lm.model import best_device, load_chat, load_model
-    from samdan.lm.scoring import Scorer
-    from samdan.run.context import resolve_precision
+    from samdan.lm.model import load_chat
+    from samdan.run.context import scorer_of
 
-    loaded = load_model(str(model)).to(best_device())
-    scorer = Scorer(loaded, bf16=resolve_precision("auto") == "bf16").eval()
-    subject = Subject(scorer, load_chat(str(model)))
+    subject = Subject(scorer_of(str(model)), load_chat(str(model)))
     found = {}
     for task in tasks:
         for result in score_task(task, subject).results:

@@ -28,7 +28,7 @@ from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.batch import Encoded
 from samdan.lm.files import cache_folder, write_json
 from samdan.lm.machine import host_size
-from samdan.lm.model import add_lora, best_device
+from samdan.lm.model import add_lora, to_best_device
 from samdan.lm.scoring import Scorer
 from samdan.lm.shards import Index, ShardWriter, TrainingData
 from samdan.recipe import AnyStage, CptStage, DpoStage, Lora
@@ -235,7 +235,7 @@ def _side(
     scorer = Scorer(model, setting.precision == "bf16", choose_compile(stage))
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    scorer.to(best_device())
+    to_best_device(scorer)
     per_step = data.index.num_units // (WARM_UP + MOST)
     steps = Steps(data, per_step, int(data.index.unit_tokens.sum()))
     everything: dict[str, Any] = {"lr_groups": {}, "freeze": (), "train_only": (), "average": None}
@@ -271,7 +271,7 @@ def random_model(shape: Shape) -> Any:
         tie_word_embeddings=shape.tied,
         bos_token_id=None,
         eos_token_id=0,
-        pad_token_id=1,
+        pad_token_id=None,  # its row would start at zero, and the gradient through it overflow
         attn_implementation=ATTENTION,
     )
     with torch.random.fork_rng(devices=[]):

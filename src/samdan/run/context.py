@@ -11,8 +11,9 @@ from typing import Any
 
 from samdan.data.engine import Engine
 from samdan.lm.chat import ChatFormat
-from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
+from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model, to_best_device
 from samdan.lm.scoring import Scorer
+from samdan.lm.separate import require_separate
 from samdan.plan import parent_stage
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase
 from samdan.records import EnvironmentFailure, Preempted
@@ -101,16 +102,20 @@ class Run:
 
     def scorer(self, stage: str | None, precision: str = "auto") -> Scorer:
         """The model of a stage (None: the base) on the best device, for measuring."""
-        path, revision = self.model_location(stage)
-        device = best_device()
-        model = load_model(path, revision).to(device)
-        return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
+        return scorer_of(*self.model_location(stage), precision)
 
     def stage(self, name: str) -> AnyStage:
         return self.recipe.stage(name)
 
     def is_scratch(self, stage: str) -> bool:
         return stage == "base" and isinstance(self.recipe.base, ScratchBase)
+
+
+def scorer_of(path: str, revision: str | None = None, precision: str = "auto") -> Scorer:
+    """A model on the best device, for measuring. Raises DataError where it cannot be packed."""
+    model = to_best_device(load_model(path, revision))
+    require_separate(model, path)
+    return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
 
 
 def resolve_precision(asked: str) -> str:

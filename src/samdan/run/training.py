@@ -24,10 +24,12 @@ from samdan.lm.model import (
     merged,
     save_model,
     scratch_model,
+    to_best_device,
     weights_hash,
 )
 from samdan.lm.rope import stretched
 from samdan.lm.scoring import Scorer
+from samdan.lm.separate import require_separate
 from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
@@ -121,7 +123,11 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         with torch.device("meta") if split else contextlib.nullcontext():
             model = _model(run, stage, chat, empty=split)
     if not split:
-        model.to(best_device())
+        to_best_device(model)
+    quantized = stage.lora is not None and stage.lora.quantize != "none"  # rounds too much
+    scratch = run.is_scratch(stage.name)
+    if model.device.type != "meta" and not (quantized or scratch):
+        require_separate(model, run.model_location(run.parent(stage.name))[0])
     scorer = Scorer(model, bf16=chosen["precision"] == "bf16", compile_layers=chosen["compile"])
     if stage.dropout:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
@@ -132,7 +138,6 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         sharding.shard(scorer, best_device(), scorer.bf16)
     if parallel.is_main():
         _require_room(run, stage, model)
-    scratch = run.is_scratch(stage.name)
     optimizer = make_optimizer(model, stage, scratch, growth_of(run, stage))
     data = training_data(run, stage)
     total = -(-data.index.num_units // int(chosen["units_per_step"]))
