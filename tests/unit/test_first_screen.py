@@ -194,7 +194,7 @@ def oversized(kind: str) -> dict[str, Any]:
         found["stages"] = [first | {"name": f"stage{n}", "curve": curve} for n in range(200)]
     elif kind == "attempts":
         attempt = {"attempt": 1, "rules": ["x" * 9000], "responses": ["lower"],
-                   "changes": "y" * 9000, "metrics": first["metrics"], "gate": "failed"}  # fmt: skip
+                   "changes": "y" * 9000, "metrics": first["metrics"]}  # fmt: skip
         first["history"] = [attempt | {"attempt": n} for n in range(1, 201)]
     elif kind == "metrics":
         first["metrics"] = {f"task{n}/exact": metric(0.1, 0.9) for n in range(5000)}
