@@ -31,7 +31,7 @@ XDIST := -n $(JOBS) --dist loadfile
 test test-all: export OMP_NUM_THREADS := 1
 endif
 
-.PHONY: help demo test test-all lint soak fuzz lock licenses sbom audit clean
+.PHONY: help demo test test-all lint soak fuzz lock licenses sbom audit site clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -69,6 +69,10 @@ sbom: $(VENV)/.core  ## write build/sbom.json: a bill of materials (CycloneDX) o
 audit: $(VENV)/.audit  ## ask for known vulnerabilities of everything in requirements.lock (network)
 	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
+site: $(VENV)/.docs  ## build the documentation into build/site; broken links and outside resources end it
+	@$(PY) -m mkdocs build --quiet --clean
+	@echo "build/site/index.html; with its search: $(PY) -m http.server --bind 127.0.0.1 --directory build/site"
+
 clean:  ## remove the environment, caches and build outputs; runs/ stays
 	@rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache src/*.egg-info
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -92,6 +96,10 @@ $(VENV)/.made:
 $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing samdan into $(VENV) (about 1.4 GB; once)"
 	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.made pyproject.toml constraints.txt
+	@$(PIP_INSTALL) "mkdocs>=1.6.1,<2" "pygments>=2.18"
 	@touch $@
 
 # With the test extra the core is there as well.

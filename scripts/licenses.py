@@ -17,7 +17,7 @@ COPYLEFT = re.compile(r"(?i)\b(?:a?gpl|lgpl|mpl|mozilla|eupl|cddl|epl|sspl|gnu|c
 ACCEPTED = {
     "certifi": "MPL-2.0: root certificates, used unchanged",
     "hypothesis": "MPL-2.0: runs tests only",
-    "pathspec": "MPL-2.0: part of mypy, checks types only",
+    "pathspec": "MPL-2.0: part of mypy and mkdocs, checks types and builds the site only",
     "tqdm": "MPL-2.0 AND MIT: used unchanged through other libraries",
 }
 HEAD = """\

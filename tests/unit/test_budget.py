@@ -338,6 +338,9 @@ def rows(**given: tuple[str, int, int, int]) -> Amounts:
          "below 5 billion tokens 1e-5 to 3e-05"),
         (tiny.cpt(), 900, rows(docs=("target", 10**5, 10, 10**5)), BASE, "`samdan synthesize`"),
         (tiny.cpt(), 900, rows(docs=("target", 10**7, 10, 8 * 10**7)), BASE, "passed 8.0 times"),
+        (tiny.cpt(), 900, rows(docs=("target", 10**7, 20, 10**7)), BASE,
+         "about 0.4 of 20 records, and a gate on it needs two for an interval; set heldout: "
+         "{share: 0.25}"),
         (tiny.dpo(), 900, rows(pairs=("target", 10**5, 60, 10**5)), BASE, "60 pairs are few"),
         (tiny.sft(), 900, rows(talks=("target", 10**5, 60, 10**5)), BASE,
          "60 conversations are few"),

@@ -93,6 +93,14 @@ def test_improved_wants_an_interval_without_zero() -> None:
     assert rule(compared(0.5, 0.5, 0.4, higher=True)).fired
 
 
+def test_improved_says_why_one_item_proves_nothing() -> None:
+    (row,) = compared(2.0, 2.0, 1.0).values()
+    row = dataclasses.replace(row, n=1, vs_before_ci=(NAN, NAN))
+    verdict = Improved(metric="a/bpb")({"a/bpb": row})
+    assert verdict.fired
+    assert "raise 'heldout.share'" in verdict.message
+
+
 def test_retained_allows_the_tolerance_and_what_is_not_certain() -> None:
     rule = Retained(metric="a/bpb", tolerance=0.03)
     assert not rule(compared(2.0, 2.0, 2.05)).fired  # 2.5% worse

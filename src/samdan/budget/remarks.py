@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from samdan.averaging import Last
 from samdan.budget.tokens import Amounts
 from samdan.schedule import warmup_length
-from samdan.stages import CptStage, DpoStage, SftStage, Stage
+from samdan.stages import CptStage, DpoStage, SftStage, Stage, gates_of
 
 ORDER = {"cpt": 0, "sft": 1, "dpo": 2}
 FEWEST_STEPS = 100
@@ -180,7 +180,15 @@ def _amount(stage: Stage, amounts: Amounts) -> Iterator[str]:
             f"text of this size alone taught a model nothing (EntiGraph, 2409.07431); "
             f"`samdan synthesize` writes more about the same facts"
         )
+    gated = {metric.partition("/")[0] for gate in gates_of(stage) for metric in gate.measures}
     for label, row in amounts.sources.items():
+        expected = row.records * stage.heldout.share
+        if label in gated and row.records and expected < 2:
+            yield (
+                f"'{label}' holds out about {expected:.1f} of {row.records} records, and a gate on "
+                f"it needs two for an interval; set heldout: {{share: "
+                f"{min(0.5, 5 / row.records):.2g}}}"
+            )
         if row.passes > MOST_PASSES[_kind(stage)] + 0.5:
             yield (
                 f"source '{label}' is passed {row.passes:.1f} times; beyond "

@@ -46,6 +46,11 @@ class Improved(OnMetric):
             f"{self.metric} went from {found.before:.4g} to {found.after:.4g}; "
             f"the gain is {gain:.4g} and at worst {worst:.4g}"
         )
+        if found.n < 2:
+            message += (
+                f". {found.n} item has no interval, so no gain is certain: raise 'heldout.share' "
+                f"of the stage, or measure on more"
+            )
         return Verdict(name, fired, worst, 0.0, message)
 
 

@@ -142,11 +142,15 @@ def _head(wishes: Wishes, folder: Path, shape: Shape | None) -> Iterator[str]:
     yield f"base: {{path: {_quoted(base)}}}"
     if shape is not None and wishes.device:
         yield (
-            f"# {shape.parameters / 1e9:.2f}B parameters; {wishes.device_title}, "
+            f"# {_count(shape.parameters)} parameters; {wishes.device_title}, "
             f"{wishes.device / GIB:.0f} GiB"
         )
     yield ""
     yield "stages:"
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f}B" if parameters >= 1e8 else f"{parameters / 1e6:.1f}M"
 
 
 def _stage(
