@@ -13,6 +13,7 @@ PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 DEMO_ARGS ?=
 SOAK_ARGS ?=
+AUDIT_ARGS ?=
 
 # Twice quiet: only errors. A note on an index that lacks a package is no news.
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
@@ -67,7 +68,7 @@ sbom: $(VENV)/.core  ## write build/sbom.json: a bill of materials (CycloneDX) o
 	@mkdir -p build && $(PY) scripts/sbom.py > build/sbom.json && echo build/sbom.json
 
 audit: $(VENV)/.audit  ## ask for known vulnerabilities of everything in requirements.lock (network)
-	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	@$(VENV)/audit/bin/python scripts/audit.py $(AUDIT_ARGS)
 
 site: $(VENV)/.docs  ## build the documentation into build/site; broken links and outside resources end it
 	@$(PY) -m mkdocs build --quiet --clean
@@ -111,5 +112,5 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 # In an environment of its own: it looks at the lock, not at what is installed beside it.
 $(VENV)/.audit: $(VENV)/.made
 	@$(PY) -m venv $(VENV)/audit
-	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input "pip>=23.3" pip-audit==2.10.1
+	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input "pip>=23.3" pip-audit==2.10.1 uv==0.13.9
 	@touch $@

@@ -6,6 +6,7 @@ loading the command-line library, when they are called in their plain form.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from pathlib import Path
 
 def main() -> None:
     """Runs the command."""
+    os.umask(os.umask(0o022) | 0o002)  # nothing that everybody may write to
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may be no UTF-8
     if not _answered(sys.argv[1:]):
         from samdan.cli import main as full
 
@@ -30,8 +35,8 @@ def _answered(arguments: list[str]) -> bool:
     from samdan.redaction import redacted, secrets_of
     from samdan.run.status import again, printable, shown
 
+    folder = Path(plain[1])
     try:
-        folder = Path(plain[1])
         print(shown(folder, as_json) if plain[0] == "status" else again(folder))
     except SamdanError as error:
         told = printable(redacted(str(error), secrets_of(os.environ)))
@@ -39,6 +44,10 @@ def _answered(arguments: list[str]) -> bool:
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:
         pass
+    except OSError as error:
+        told = printable(f"{error.filename or folder}: {error.strerror or error}")
+        print(f"samdan: {told}", file=sys.stderr)
+        raise SystemExit(4) from None
     return True
 
 

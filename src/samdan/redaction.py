@@ -40,6 +40,7 @@ _QUERY: Final = re.compile(
 _SECRET_NAME: Final = re.compile(
     r"(?i)(?:^|_)(?:token|key|secret|passw(?:or)?d|credentials?)(?:_|$)"
 )
+_TEXT_TOKEN: Final = re.compile(r"(?i)(?:^|_)(?:pad|eos|bos|unk|sep|cls|mask|image)_token$")
 MIN_LENGTH: Final = 8  # of a variable's value: shorter ones stand in ordinary words
 
 
@@ -66,6 +67,23 @@ def redacted_values(value: Any, known: Iterable[str] = ()) -> Any:
     if isinstance(value, list | tuple):
         return [redacted_values(inner, known) for inner in value]
     return value
+
+
+def masked(value: Any) -> Any:
+    """A configuration of somebody else's without its secrets: of keys named like one, the value."""
+    return redacted_values(_unnamed(value))
+
+
+def _unnamed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: BLANK if _is_secret(key, inner) else _unnamed(inner)
+                for key, inner in value.items()}  # fmt: skip
+    return [_unnamed(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _is_secret(key: Any, value: Any) -> bool:
+    named = isinstance(key, str) and _SECRET_NAME.search(key) and not _TEXT_TOKEN.search(key)
+    return bool(named) and isinstance(value, str) and len(value) >= MIN_LENGTH
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:

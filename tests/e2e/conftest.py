@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.helpers import cut, make_world, python
+from e2e.helpers import SECRETS, cut, make_world, python
 
 # Inherited by every program that the tests start: one thread each, and no base from a cache.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,12 +25,14 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all stages that nothing disturbed, made by the command line. Not to be changed.
 
-    Made with the network cut: ``test_offline.py`` looks at the log.
+    Made with the network cut, of which ``test_offline.py`` looks at the log, and with secrets in
+    the environment, which ``test_secrets.py`` looks for.
     """
     run = tmp_path_factory.mktemp("reference") / "run"
-    offline = cut(run.parent / "offline.log")
+    offline = cut(run.parent / "offline.log") | SECRETS
     finished = python("-m", "samdan.cli", "run", str(recipe), "--out", str(run), env=offline)
     assert finished.code == 0, finished.err
+    (run.parent / "said.txt").write_text(finished.out + finished.err, "utf-8")
     return run
 
 

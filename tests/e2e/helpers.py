@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -157,10 +158,37 @@ def python(*arguments: str, env: Mapping[str, str] | None = None, timeout: float
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+OFFLINE = Path(__file__).parent / "offline"
+SECRETS = {
+    name: f"canary{number}x{name[:2].lower()}7q4w9e2r5t"
+    for number, name in enumerate((
+        "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OPENAI_API_KEY",
+        "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD", "TEACHER_KEY",
+    ))
+} | {"SAMDAN_TEST_DATABASE": "postgres://kim:canary9pw7q4w9e2r5t@db.example/x"}  # fmt: skip
+
+
 def cut(log: Path) -> dict[str, str]:
-    """An environment in which nothing leaves the machine; what tries to is written to ``log``."""
-    folders = [str(Path(__file__).parent / "offline"), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OFFLINE_LOG": str(log)}
+    """An environment in which nothing leaves the machine; what tries to is written to ``log``.
+
+    In every process that is begun in it: by Python's audit hook, and where there is a compiler by
+    libc's own functions, which libraries in other languages call too.
+    """
+    folders = [str(OFFLINE), os.environ.get("PYTHONPATH", "")]
+    made = {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OFFLINE_LOG": str(log)}
+    library = _cutting_library()
+    return made | ({"LD_PRELOAD": str(library)} if library else {})
+
+
+@functools.cache
+def _cutting_library() -> Path | None:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    made = Path(tempfile.mkdtemp(prefix="samdan-cut-")) / "cut.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(OFFLINE / "cut.c"), "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
 
 
 # Libraries take seconds to import: a server imports them once and forks a process for each command.
@@ -249,6 +277,8 @@ def _until_said(recipe: Path, run: Path, text: str) -> None:
 
 def _command(words: list[str], env: dict[str, str], folder: Path) -> None:
     os.environ.update(env)
+    if "OFFLINE_LOG" in env:  # a forked process has begun long ago
+        runpy.run_path(str(OFFLINE / "sitecustomize.py"))
     for descriptor, name, flags in (
         (0, "in", os.O_RDONLY),
         (1, "out", os.O_WRONLY | os.O_CREAT),

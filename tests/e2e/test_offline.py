@@ -37,6 +37,27 @@ def test_an_attempt_would_be_seen(program: str, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+OF_OTHERS = (
+    "import subprocess, sys; subprocess.run([sys.executable, '-I', '-c', "
+    "'import socket; socket.getaddrinfo(\"model.example\", 80)'])",
+    "import ctypes; ctypes.CDLL(None).getaddrinfo(b'model.example', None, None, "
+    "ctypes.byref(ctypes.c_void_p()))",
+)
+
+
+@pytest.mark.parametrize("program", OF_OTHERS)
+def test_an_attempt_of_another_process_or_language_would_be_seen(
+    program: str, tmp_path: Path
+) -> None:
+    """No hook of Python's sees a process that ignores PYTHONPATH, or a library in C or Rust."""
+    log = tmp_path / "log"
+    environment = cut(log)
+    if "LD_PRELOAD" not in environment:
+        pytest.skip("needs a C compiler")
+    python("-c", program, env=environment)
+    assert "libc getaddrinfo model.example" in log.read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_the_demo_tries_nothing(tmp_path: Path) -> None:
     log = tmp_path / "log"

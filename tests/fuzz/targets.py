@@ -83,7 +83,7 @@ def files() -> Iterator[Case]:
 
         def case(rng: random.Random) -> str:
             suffix = rng.choice(suffixes)
-            change = rng.choice((known.mutant, known.mutant_inside))
+            change = rng.choice((changed_bytes, known.mutant_inside))
             content = change(known.WHOLE[suffix], rng)
             found = read(worker, f"x{suffix}", content)
             if not found:
@@ -300,10 +300,13 @@ def requests() -> Iterator[Case]:
     from judged import make_run
     from samdan.judge.server import Listening, Session
     from samdan.judge.store import Votes
+    from samdan.pages import guard, listening
     from samdan.pages.guard import Rate
     from samdan.run.judging import judged
 
     allowed, Rate.allows = Rate.allows, lambda *_: True  # type: ignore[method-assign]
+    waits = listening.MAX_HEAD_SECONDS, guard.MAX_BODY_SECONDS
+    listening.MAX_HEAD_SECONDS, guard.MAX_BODY_SECONDS = 0.3, 0.3  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         found = judged(make_run(Path(folder) / "run", 3), ["sft", "dpo"])
         with Votes(found.ledger.votes()) as opened:
@@ -317,6 +320,7 @@ def requests() -> Iterator[Case]:
                 server.stop()
                 thread.join(60)
                 Rate.allows = allowed  # type: ignore[method-assign]
+                listening.MAX_HEAD_SECONDS, guard.MAX_BODY_SECONDS = waits  # type: ignore[misc]
 
 
 def _request(rng: random.Random, port: int, token: str, pair: str) -> str:
@@ -333,9 +337,8 @@ def _request(rng: random.Random, port: int, token: str, pair: str) -> str:
     if rng.random() < 0.5:
         sent = changed_bytes(sent, rng)
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
         try:
+            connection.sendall(sent)
             answer = connection.makefile("rb").read(200_000)
         except ConnectionError:
             answer = b""

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +16,11 @@ from fuzz import loop
 from fuzz.mutants import VALUES, changed_bytes, changed_tree
 from fuzz.targets import TARGETS
 from samdan.recipe import parse
-from samdan.records import RecipeError
+from samdan.records import DataError, RecipeError
 
-# Cases here; `make fuzz` has the rest. Models and readers have longer tests of their own.
-SHORT = {"recipe": 25, "rows": 150, "template": 60, "checkpoint": 40, "run": 40, "request": 60}
+# Cases here; `make fuzz` has the rest. Models have tests of their own.
+SHORT = {"recipe": 25, "file": 40, "rows": 150, "template": 60, "checkpoint": 40, "run": 40,
+         "request": 60}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -26,6 +28,12 @@ def test_a_short_round_finds_nothing(name: str) -> None:
     found = loop.run(name, TARGETS[name][0], SHORT[name], 2026, 30)
     assert found.failures == {}
     assert found.cases > 0
+
+
+def test_every_target_begins() -> None:
+    """One that could not begin found nothing, and nobody saw it: `make fuzz` alone would run it."""
+    assert {*SHORT, "model"} == set(TARGETS)
+    assert loop.run("model", TARGETS["model"][0], 2, 2026, 60).failures == {}
 
 
 def test_a_whole_round_has_at_least_twenty_thousand_cases() -> None:
@@ -67,6 +75,31 @@ def test_a_seed_gives_the_same_inputs() -> None:
 
     assert made(1) == made(1)
     assert len({repr(made(seed)) for seed in range(50)}) > 30
+
+
+# Changes of a tokenizer's files that were once a traceback (fuzz: model:11:7, :202, :239).
+ONCE = {
+    "a token of a merge is gone": ("tokenizer.json", lambda t: t["model"]["vocab"].pop("a")),
+    "two tokens of one number": ("tokenizer.json", lambda t: t["model"]["vocab"].update(n=298)),
+    "a length that is a text": ("tokenizer_config.json", lambda t: t.update(model_max_length="x")),
+    "an end that is nothing": ("tokenizer_config.json", lambda t: t.update(eos_token="")),
+}
+
+
+@pytest.mark.parametrize("what", ONCE)
+def test_a_tokenizer_that_loads_and_cannot_be_used_is_refused(what: str, tmp_path: Path) -> None:
+    import tiny
+    from samdan.lm.model import load_chat
+    from samdan.lm.tokenizer import train_tokenizer
+
+    train_tokenizer(tiny.TEXTS, 300).save_pretrained(tmp_path)
+    load_chat(str(tmp_path))
+    name, change = ONCE[what]
+    tree = json.loads((tmp_path / name).read_text("utf-8"))
+    change(tree)
+    (tmp_path / name).write_text(json.dumps(tree, ensure_ascii=False), "utf-8")
+    with pytest.raises(DataError, match="its tokenizer cannot be"):
+        load_chat(str(tmp_path))
 
 
 nodes = st.recursive(

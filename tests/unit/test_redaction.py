@@ -13,7 +13,7 @@ from samdan import cli
 from samdan.judge.store import Votes
 from samdan.recipe import parse
 from samdan.records import DataError, RecipeError
-from samdan.redaction import redacted, redacted_values, secrets_of
+from samdan.redaction import masked, redacted, redacted_values, secrets_of
 from samdan.run.ledger import Ledger
 from samdan.run.terminal import Terminal
 
@@ -74,6 +74,16 @@ def test_values_of_the_environment_are_known() -> None:
     assert known == ("a-token-of-no-maker", "another-one-1")
     value = {"a": ["x a-token-of-no-maker"], "another-one-1": 3, "b": None}
     assert redacted_values(value, known) == {"a": ["x [secret]"], "[secret]": 3, "b": None}
+
+
+def test_a_configuration_of_another_tool_loses_its_secrets() -> None:
+    given = {"hub_token": "of-no-maker",
+             "a": [{"api_key": "another-one", "pad_token": "<|pad_it|>"}],
+             "uri": f"https://x.example/?token=abc123&b={HUB}", "use_auth_token": True}  # fmt: skip
+    assert masked(given) == {
+        "hub_token": "[secret]", "a": [{"api_key": "[secret]", "pad_token": "<|pad_it|>"}],
+        "uri": "https://x.example/?token=[secret]&b=[secret]", "use_auth_token": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

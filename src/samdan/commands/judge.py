@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,11 +114,12 @@ def report(
 ) -> None:
     """What the votes say: who is preferred, how sure that is, agreement and biases."""
     from samdan.run.judging import results
+    from samdan.run.status import json_text
     from samdan.run.votes_view import lines
 
     found = results(run_dir, [*(models or ()), *(more or ())])
     if json_:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return
     for line in lines(found):
         _say(line)

@@ -160,6 +160,7 @@ def import_recipe(
     from samdan.importing.text import comments
     from samdan.lm.files import write_text
     from samdan.records import RecipeError
+    from samdan.redaction import masked
 
     if out is not None and out.exists():
         raise RecipeError(f"{out} is there already; give another --out")
@@ -168,7 +169,7 @@ def import_recipe(
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise RecipeError(f"{file}: {why}") from None
-    tree = read_configuration(text, str(file))
+    tree = masked(read_configuration(text, str(file)))
     found = convert(tool.value, tree, _registry(file, tree), kind.value if kind else None)
     written = SCHEMA_LINE + recipe_text(found, tool.value, f"from-{tool.value}")
     if out is None:

@@ -11,11 +11,12 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from samdan.lm.files import open_regular
 from samdan.preferences.votes import By, Choice, Pair, Side, Vote
 from samdan.records import DataError, EnvironmentFailure
 
@@ -52,29 +53,37 @@ class Votes:
     """Opens or makes the file of votes; may be used by several threads and processes."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
-        """Raises EnvironmentFailure when it cannot be opened, DataError when it is none of ours."""
+        """Raises EnvironmentFailure when it cannot be opened, DataError when it is none of ours.
+
+        A file from elsewhere may hold views and triggers that never end or that invent votes, so
+        its tables have to be ours to the letter.
+        """
         self.path = path
         self._lock = threading.Lock()
         try:
-            if read_only:
-                # Not mode=ro: it could not roll back what a crash left half written.
-                source = f"{path.resolve().as_uri()}?mode=rw"
-                self._file = sqlite3.connect(source, uri=True, check_same_thread=False, timeout=30)
-                self._file.execute("PRAGMA query_only = ON")
-            else:
+            if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _private(path)
-                self._file = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            _require_file(path)
+            # Not mode=ro: it could not roll back what a crash left half written.
+            source = f"{path.resolve().as_uri()}?mode=rw"
+            self._file = sqlite3.connect(source, uri=True, check_same_thread=False, timeout=30)
             self._file.isolation_level = None  # transactions are begun by hand
-            if not read_only:
+            self._file.execute("PRAGMA trusted_schema = OFF")
+            if read_only:
+                self._file.execute("PRAGMA query_only = ON")
+            else:
                 self._file.execute("PRAGMA foreign_keys = ON")
                 self._file.execute("PRAGMA synchronous = FULL")
                 self._create()
             (version,) = self._file.execute("PRAGMA user_version").fetchone()
+            tables = _tables(self._file)
         except (sqlite3.DatabaseError, OSError) as error:
             raise EnvironmentFailure(f"{path}: cannot be used for votes: {error}") from None
         if version != VERSION:
             raise DataError(f"{path}: found version {version} of votes, expected {VERSION}")
+        if tables != _OWN:
+            raise DataError(f"{path}: its tables are not those that samdan makes")
 
     def _create(self) -> None:
         with self._transaction():
@@ -82,15 +91,7 @@ class Votes:
             (tables,) = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if version or tables:
                 return
-            statements = [text for text in _TABLES.split(";") if text.strip()]
-            for table, key in _KEYS.items():
-                statements += [
-                    _ONLY_ADDED.format(table=table, verb="UPDATE"),
-                    _ONLY_ADDED.format(table=table, verb="DELETE"),
-                    _NOT_REPLACED.format(table=table, key=key),
-                ]
-            for statement in statements:
-                self._file.execute(statement)
+            _make(self._file)
             secret = secrets.token_bytes(32)
             self._file.execute("INSERT INTO facts VALUES ('secret', ?)", (secret,))
             self._file.execute(f"PRAGMA user_version = {VERSION}")
@@ -107,7 +108,7 @@ class Votes:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock:
+        with self._lock, self._whole():
             self._file.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -116,8 +117,19 @@ class Votes:
                 raise
             self._file.execute("COMMIT")
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # locked for too long, a full disk
+            raise EnvironmentFailure(f"{self.path}: cannot be used for votes: {error}") from None
+        except sqlite3.IntegrityError:  # a rule of the tables: for whoever broke it
+            raise
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{self.path}: damaged: {error}") from None
+
     def _rows(self, query: str, values: Sequence[str] = ()) -> list[tuple]:  # type: ignore[type-arg]
-        with self._lock:
+        with self._lock, self._whole():
             return self._file.execute(query, values).fetchall()
 
     @property
@@ -200,6 +212,37 @@ class Votes:
         """Every pair that was ever shown, by its id."""
         query = "SELECT id, prompt, a, b, answer_a, answer_b, source FROM pairs ORDER BY rowid"
         return {name: Pair(*rest) for name, *rest in self._rows(query)}
+
+
+def _make(file: sqlite3.Connection) -> None:
+    statements = [text for text in _TABLES.split(";") if text.strip()]
+    for table, key in _KEYS.items():
+        statements += [
+            _ONLY_ADDED.format(table=table, verb="UPDATE"),
+            _ONLY_ADDED.format(table=table, verb="DELETE"),
+            _NOT_REPLACED.format(table=table, key=key),
+        ]
+    for statement in statements:
+        file.execute(statement)
+
+
+def _tables(file: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:
+    return frozenset(file.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL"))
+
+
+def _own_tables() -> frozenset[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as file:
+        _make(file)
+        return _tables(file)
+
+
+_OWN: Final = _own_tables()
+
+
+def _require_file(path: Path) -> None:
+    """No link, which would lead to another run's votes or out of the run, and no pipe."""
+    with open_regular(path, follow=False):
+        pass
 
 
 def _private(path: Path) -> None:

@@ -62,8 +62,22 @@ def appearing(target: Path) -> Iterator[Path]:
 
 
 def copy_beside(source: Path, target: Path) -> None:
-    """Everything of a model folder that is neither weights nor config."""
+    """Everything of a model folder that is neither weights nor config.
+
+    Raises DataError for a link that leads out of it: what lies there would go with the new model.
+    """
+    inside = _home(source)
     for pattern in KEPT:
         for file in sorted(source.glob(pattern)):
             if file.is_file() and file.suffix not in (".py", ".safetensors"):
+                if not file.resolve().is_relative_to(inside):
+                    raise DataError(
+                        f"{file}: is a link that leads out of its folder; put the file itself there"
+                    )
                 shutil.copyfile(file, target / file.name)
+
+
+def _home(folder: Path) -> Path:
+    """Where a model's files may lie: the Hub's cache keeps them beside its snapshots."""
+    found = folder.resolve()
+    return found.parent.parent if found.parent.name == "snapshots" else found

@@ -235,7 +235,15 @@ def weights_hash(folder: Path) -> str:
 
 
 def load_chat(path: str, revision: str | None = None) -> ChatFormat:
-    return ChatFormat(load_tokenizer(path, revision))
+    """A model's tokenizer with its template. Raises DataError where one of them is not whole."""
+    tokenizer = load_tokenizer(path, revision)
+    try:
+        return ChatFormat(tokenizer)
+    except (MemoryError, SamdanError):
+        raise
+    except Exception as error:  # tokenizers raises nothing more precise
+        why = first_line(error)[:500]
+        raise DataError(f"{path}: its tokenizer cannot be used: {why}") from None
 
 
 def best_device() -> torch.device:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from samdan.lm.files import write_json
+from samdan.lm.trust import read_config
 from samdan.records import DataError
 
 PIECE_BYTES = 16 << 20  # read at a time
@@ -175,7 +176,7 @@ def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         try:
-            names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            names = set(read_config(index)["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(f"{index}: expected a 'weight_map' of tensors to files") from None
         listed = sorted(map(str, names))

@@ -7,12 +7,12 @@ further model. samdan runs none of it and has no option to. Weights are read fro
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from samdan.lm.files import parse_json, read_regular
 from samdan.records import DataError, first_line
 
 CONFIGS: Final = ("config.json", "generation_config.json", "tokenizer_config.json")
@@ -20,6 +20,7 @@ FURTHER: Final = (
     *("special_tokens_map.json", "added_tokens.json", "model.safetensors.index.json"),
     *("preprocessor_config.json", "processor_config.json", "adapter_config.json"),
 )
+TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 MAX_CONFIG: Final = 20_000_000  # bytes; the index of a model of 10,000 tensors has one million
 MAX_TOKENIZER: Final = 500_000_000
 MAX_LAYERS: Final = 10_000
@@ -50,13 +51,14 @@ def require_data_only(path: str, revision: str | None = None) -> None:
     """
     folder = Path(path)
     if folder.is_dir():
+        _require_files(folder)
         _require_weights(folder)
         for name in (*CONFIGS, *FURTHER):
             if (folder / name).exists():
                 _look_at(folder / name)
-        tokenizer = folder / "tokenizer.json"
-        if tokenizer.is_file() and tokenizer.stat().st_size > MAX_TOKENIZER:
-            raise DataError(f"{tokenizer}: more than {MAX_TOKENIZER} bytes")
+        for tokenizer in (folder / name for name in TOKENIZERS):
+            if tokenizer.is_file() and tokenizer.stat().st_size > MAX_TOKENIZER:
+                raise DataError(f"{tokenizer}: more than {MAX_TOKENIZER} bytes")
         return
     from transformers.utils import cached_file
 
@@ -118,10 +120,8 @@ def refusal(config: Mapping[str, Any], name: str = "config.json") -> str | None:
 def read_config(file: Path) -> dict[str, Any]:
     """A JSON object of a model folder. Raises DataError that names the file."""
     try:
-        if file.stat().st_size > MAX_CONFIG:
-            raise DataError(f"{file}: more than {MAX_CONFIG} bytes, which no configuration has")
-        value = json.loads(file.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(read_regular(file, MAX_CONFIG).decode("utf-8"))
+    except ValueError as error:
         raise DataError(f"{file}: not JSON: {first_line(error)}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
@@ -138,6 +138,13 @@ def _look_at(file: Path) -> None:
         why = f"nested deeper than {MAX_DEPTH} levels"
     if why is not None:
         raise DataError(f"{file}: {why}")
+
+
+def _require_files(folder: Path) -> None:
+    """Nothing in it that may hold a reader for ever, as a pipe or a device does."""
+    for file in sorted(folder.iterdir()):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise DataError(f"{file}: is no regular file; a model folder holds nothing else")
 
 
 def _require_weights(folder: Path) -> None:

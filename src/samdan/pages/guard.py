@@ -24,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY: Final = 8192
+MAX_HEAD: Final = 16_384  # bytes of all names and values of a request's headers
 MAX_BODY_SECONDS: Final = 10.0
 # Two hundred people on one machine (a proxy, a test), one action every two seconds, two requests
 # each, are 200 a second.
@@ -126,6 +127,8 @@ class Guard:
         await self.app(scope, again, guarded)
 
     def _fault(self, scope: Scope) -> tuple[int, str] | None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
+            return 431, f"headers have at most {MAX_HEAD} bytes"
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value)
@@ -133,7 +136,7 @@ class Guard:
         if len(hosts) != 1 or not self._is_ours(host := hosts[0].decode("latin-1")):
             return 421, "this name is not served here; open the address that samdan printed"
         origins = headers.get(b"origin", [])
-        if any(urlsplit(o.decode("latin-1")).netloc.lower() != host.lower() for o in origins):
+        if any(_netloc(origin) != host.lower() for origin in origins):
             return 403, "sent by another site"
         if not self._has_token(scope, headers):
             return 403, "the token is missing or wrong; open the address that samdan printed"
@@ -160,6 +163,13 @@ class Guard:
         else:
             given = headers.get(TOKEN_HEADER, [])
         return len(given) == 1 and hmac.compare_digest(given[0], self._token)
+
+
+def _netloc(origin: bytes) -> str:
+    try:
+        return urlsplit(origin.decode("latin-1")).netloc.lower()
+    except ValueError:
+        return ""
 
 
 async def _body(receive: Receive, most: int) -> bytes | None:

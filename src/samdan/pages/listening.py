@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from samdan.pages.addresses import is_loopback
 from samdan.pages.guard import App
@@ -14,6 +16,35 @@ from samdan.records import EnvironmentFailure
 
 ANY = ("0.0.0.0", "::")
 MAX_CONNECTIONS = 512  # 200 raters, each with two: a browser opens a second one at times
+MAX_HEAD_SECONDS = 10.0  # from a connection or an answer to the whole head of the next request
+MAX_UNREAD_SECONDS = 30.0  # an answer that nobody takes
+
+
+class Prompt(H11Protocol):
+    """Closes connections that ask nothing, or whose request comes a byte at a time.
+
+    uvicorn itself waits for ever for the head of a request: a few hundred connections that send one
+    would keep everybody else out.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._idle_since = self.loop.time()
+        self._look()
+
+    def on_response_complete(self) -> None:
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        busy = self.cycle is not None and not self.cycle.response_complete
+        left = MAX_HEAD_SECONDS - (0 if busy else self.loop.time() - self._idle_since)
+        if left <= 0:
+            self.transport.close()
+        else:
+            self.loop.call_later(left, self._look)
 
 
 class Listening:
@@ -27,6 +58,8 @@ class Listening:
             )[0]
             self._socket = socket.socket(family, kind)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            unread = round(1000 * MAX_UNREAD_SECONDS)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread)
             self._socket.bind(address)
             self._socket.listen(MAX_CONNECTIONS)  # they wait until they are served
         except OSError as error:
@@ -36,13 +69,13 @@ class Listening:
         self.address = f"http://{shown}:{self.port}/?token={token}"
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_level="error",  # a warning for every malformed request would fill a terminal
             access_log=False,  # the address holds the token
             server_header=False,
             proxy_headers=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=Prompt,
             h11_max_incomplete_event_size=16_384,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=10,

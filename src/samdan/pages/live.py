@@ -16,6 +16,7 @@ from starlette.routing import Route
 from samdan.pages.guard import App, Guard
 from samdan.pages.listening import Listening
 from samdan.pages.policy import policy
+from samdan.records import SamdanError
 from samdan.report.style import CSS, JS
 from samdan.report.watch import frame
 
@@ -111,7 +112,10 @@ def _application(
         return HTMLResponse(document)
 
     async def answer(request: Request) -> Response:
-        found = await run_in_threadpool(state)
+        try:
+            found = await run_in_threadpool(state)
+        except SamdanError as error:  # the run is gone, or holds something else
+            return JSONResponse({"error": str(error)}, 503)
         if await _seen(request) == found["id"]:
             found = {**found, "blocks": {}}
         return JSONResponse(found)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from samdan.judge.choosing import Asked
-from samdan.lm.files import write_json
+from samdan.lm.files import read_regular, write_json
 from samdan.records import DataError, RecipeError
 from samdan.run.ledger import Ledger, read_json
+from samdan.run.loading import MAX_RECIPE
 from samdan.spec import nearest_key, parse_yaml, plain
 
 # Tasks whose items hold an option or nothing, not an answer that the model wrote.
@@ -21,6 +22,7 @@ NOT_WRITTEN = frozenset(
     {"bpb", "multiple_choice", "cloze", "probes", "infill", "needle", "harness"}
 )
 ANSWER_TOKENS = 256
+MAX_PROMPTS = 100_000_000  # bytes of a file of prompts
 Say = Callable[[str], None]
 
 
@@ -91,7 +93,7 @@ def answers_of(ledger: Ledger) -> list[Asked]:
 def read_prompts(path: Path) -> list[str]:
     """Prompts of a file: one a line, or JSON lines with ``prompt``. Raises DataError."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_regular(path, MAX_PROMPTS).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--prompts {path}: cannot be read: {error}") from None
     found: list[str] = []
@@ -165,8 +167,9 @@ def _identity(ledger: Ledger, name: str) -> str | None:
 def _recipe(ledger: Ledger) -> dict[str, Any]:
     """The recipe as the run resolved it, read without checking: it was checked when it ran."""
     try:
-        tree = plain(parse_yaml(ledger.recipe_file.read_text("utf-8"), str(ledger.recipe_file)))
-    except (OSError, RecipeError) as error:
+        text = read_regular(ledger.recipe_file, MAX_RECIPE).decode("utf-8")
+        tree = plain(parse_yaml(text, str(ledger.recipe_file)))
+    except (OSError, RecipeError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{ledger.folder}: is no run of samdan: recipe.yaml: {why}") from None
     return {"stages": [], "base": {}, **tree}

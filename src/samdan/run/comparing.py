@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,8 @@ from samdan.records import DataError
 from samdan.report.compare import compared
 from samdan.report.compare_view import Named, as_page, as_text
 from samdan.run.ledger import Ledger, read_json
-from samdan.run.status import is_held
+from samdan.run.status import is_held, json_text
+from samdan.run.strangers import understood
 
 
 def compare(
@@ -25,15 +25,19 @@ def compare(
     """What is printed. ``out``: where the page goes. Raises DataError for what is no run."""
     if first.resolve() == second.resolve():
         raise DataError(f"{first} and {second} are the same run; name two")
-    runs = (_named(first), _named(second))
-    if out is not None:
-        if out.is_dir():
-            raise DataError(f"--out {out}: is a folder; name a file such as {out / 'compare.html'}")
-        write_text(out, as_page(*runs, lang))
-    if as_json:
-        found: dict[str, Any] = dataclasses.asdict(compared(runs[0][1], runs[1][1]))
-        return json.dumps(found, ensure_ascii=False, indent=1)
-    return as_text(*runs) + (f"\n{out}\n" if out is not None else "")
+    with understood(first):
+        left = _named(first)
+    with understood(second):
+        runs = (left, _named(second))
+    if out is not None and out.is_dir():
+        raise DataError(f"--out {out}: is a folder; name a file such as {out / 'compare.html'}")
+    with understood(Path(f"{first} or {second}")):
+        if out is not None:
+            write_text(out, as_page(*runs, lang))
+        if as_json:
+            found: dict[str, Any] = dataclasses.asdict(compared(runs[0][1], runs[1][1]))
+            return json_text(found)
+        return as_text(*runs) + (f"\n{out}\n" if out is not None else "")
 
 
 def _named(folder: Path) -> Named:

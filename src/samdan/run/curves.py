@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic_core import from_json
 
+from samdan.lm.files import MAX_LINE, open_regular, parse_json
+from samdan.records import DataError
 from samdan.report.charts import reach_of
+from samdan.run.ledger import MAX_LINES_FILE
 
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 MOST_ROWS, SLICES = 20_000, 500
@@ -134,16 +136,20 @@ class Reader:
 
     def read(self) -> Mapping[str, Curves]:
         """By stage. A file that was replaced or cut is read from its beginning."""
-        if not self._path.is_file():
+        if not os.path.lexists(self._path):
             return self.stages
-        with self._path.open("rb") as opened:
+        try:
+            opened = open_regular(self._path, follow=False)
+        except OSError as error:
+            raise DataError(f"{self._path}: {error.strerror or error}") from None
+        with opened:
             found = _stat(opened.fileno())
+            if found[2] > MAX_LINES_FILE:
+                raise DataError(f"{self._path}: has {found[2]} bytes, more than any run writes")
             if found[:2] != self._file or found[2] < self._at:
                 self._file, self._at, self.stages = found[:2], 0, {}
             opened.seek(self._at)
-            while lines := opened.readlines(BLOCK):
-                if not lines[-1].endswith(b"\n"):
-                    lines.pop()  # it is being written
+            for lines in _blocks(opened):
                 self._at += sum(map(len, lines))
                 self._take(lines)
         return self.stages
@@ -161,9 +167,25 @@ class Reader:
             self.stages.setdefault(stage, Curves()).add_all(list(mine), heldout)
 
 
+def _blocks(opened: IO[bytes]) -> Iterator[list[bytes]]:
+    """Lines of about ``BLOCK`` bytes; one that is being written ends it, a huge one is cut."""
+    lines: list[bytes] = []
+    size = 0
+    while line := opened.readline(MAX_LINE):
+        if not line.endswith(b"\n") and len(line) < MAX_LINE:
+            break
+        lines.append(line)
+        size += len(line)
+        if size >= BLOCK:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
         return None
 

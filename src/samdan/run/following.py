@@ -20,6 +20,7 @@ from samdan.run.ledger import Ledger
 from samdan.run.loading import load_recipe
 from samdan.run.reporting import assemble
 from samdan.run.status import status_of
+from samdan.run.strangers import understood
 
 AGAIN = 2.0  # seconds between two looks
 SHARE = 0.1  # of one core at most: what takes longer is looked at less often
@@ -50,6 +51,10 @@ class Following:
             return self._state
 
     def _read(self) -> dict[str, Any]:
+        with understood(self.ledger.folder):
+            return self._assembled()
+
+    def _assembled(self) -> dict[str, Any]:
         state = status_of(self.ledger.folder)
         recipe = self.recipe()
         report = assemble(self.ledger, effective(recipe, accepted(self.ledger, recipe)),

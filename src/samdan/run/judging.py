@@ -19,6 +19,7 @@ from samdan.recipe import AnyStage, Recipe, gates_of
 from samdan.records import Comparison, DataError
 from samdan.run.answers import answers_of, chosen_models, models_of, seed_of
 from samdan.run.ledger import Ledger
+from samdan.run.strangers import understood
 
 Say = Callable[[str], None]
 EVERY = 1 << 30
@@ -55,9 +56,10 @@ def judged(
 ) -> Judged:
     """``prompts``: only these. Raises DataError when there is no run or nothing to compare."""
     ledger = Ledger(folder)
-    names = chosen_models(ledger, models)
-    seed = seed_of(ledger)
-    asked = answers_of(ledger)
+    with understood(folder):
+        names = chosen_models(ledger, models)
+        seed = seed_of(ledger)
+        asked = answers_of(ledger)
     if prompts is not None:
         asked = [one for one in asked if one.prompt in set(prompts)]
     chosen = choose(asked, names, most, seed)
@@ -75,7 +77,7 @@ def results(folder: Path, models: Sequence[str] = ()) -> dict[str, Any]:
     found = judged(folder, models)
     if not found.ledger.votes().is_file():
         raise DataError(f"{folder}: no votes yet; cast some with: samdan judge serve {folder}")
-    with Votes(found.ledger.votes(), read_only=True) as votes:
+    with understood(folder), Votes(found.ledger.votes(), read_only=True) as votes:
         return found.summary(votes)
 
 
@@ -146,7 +148,7 @@ def export(folder: Path, out: Path, by: str = "person", with_tasks: bool = False
     models_of(ledger)
     if not ledger.votes().is_file():
         raise DataError(f"{folder}: no votes yet; cast some with: samdan judge serve {folder}")
-    with Votes(ledger.votes(), read_only=True) as votes:
+    with understood(folder), Votes(ledger.votes(), read_only=True) as votes:
         pairs = votes.pairs()
         cast = votes.counting()
     found = verdicts(vote for vote in cast if _voter(vote) == by)

@@ -18,9 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from samdan.records import EnvironmentFailure, Metrics
+from samdan.lm.files import appending, lines_of, open_regular, parse_json, read_regular
+from samdan.records import DataError, EnvironmentFailure, Metrics
 from samdan.redaction import redacted_values, secrets_of
 
+# What a run's files can hold: a run of a million steps has 400 MB of metrics.
+MAX_LINES_FILE = 1 << 33  # bytes
+MAX_JSON_FILE = 1 << 30
 # By kind of event, what whoever reads it takes for granted, and of what type the rest is if given.
 _NUMBER = (int, float)
 NEEDED: Mapping[str, Mapping[str, Any]] = {
@@ -155,7 +159,7 @@ class Ledger:
         """Claims the directory for this process. Raises EnvironmentFailure naming the holder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
+            self._lock = appending(self.folder / ".lock")
         except OSError as error:
             raise EnvironmentFailure(
                 f"--out {self.folder}: cannot be written: {error.strerror}"
@@ -190,7 +194,7 @@ class Ledger:
         told = redacted_values(clean(fields), secrets_of(os.environ))
         line = json.dumps({"time": now, "event": event, **told}, ensure_ascii=False, default=str)
         needs_newline = _lacks_newline(self.events_file)
-        with self.events_file.open("a", encoding="utf-8") as opened:
+        with appending(self.events_file) as opened:
             opened.write(("\n" if needs_newline else "") + line + "\n")
             opened.flush()
             os.fsync(opened.fileno())
@@ -239,7 +243,7 @@ class Ledger:
             return
         if self._metrics is None:
             needs_newline = _lacks_newline(self.metrics_file)
-            self._metrics = self.metrics_file.open("a", encoding="utf-8")
+            self._metrics = appending(self.metrics_file)
             if needs_newline:
                 self._metrics.write("\n")
         row = {
@@ -267,7 +271,8 @@ class Ledger:
             self._metrics = None
         rows = [r for r in self.metrics() if r.get("stage") != stage or r.get("step", 0) <= after]
         draft = self.metrics_file.with_suffix(".tmp")
-        with draft.open("w", encoding="utf-8") as opened:
+        draft.unlink(missing_ok=True)
+        with draft.open("x", encoding="utf-8", errors="backslashreplace") as opened:
             opened.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         draft.replace(self.metrics_file)
 
@@ -292,25 +297,38 @@ def _whole(event: Mapping[str, Any]) -> bool:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """JSON lines; a line that a crash cut off is passed over."""
-    if not path.is_file():
+    """JSON lines; a line that a crash cut off is passed over.
+
+    Raises DataError for what is no file, or too large to be one of a run.
+    """
+    try:
+        with open_regular(path, follow=False) as opened:
+            if (size := os.fstat(opened.fileno()).st_size) > MAX_LINES_FILE:
+                raise DataError(f"{path}: has {size} bytes, more than any run writes")
+            for line in lines_of(opened):
+                try:
+                    row = parse_json(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+    except FileNotFoundError:
         return
-    with path.open(encoding="utf-8", errors="replace") as opened:
-        for line in opened:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                yield row
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of the run; empty when it is not there (yet)."""
+    """A JSON object of the run; empty when it is not there (yet), or not whole.
+
+    Raises DataError for what is no file, or too large to be one of a run.
+    """
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        value = parse_json(read_regular(path, MAX_JSON_FILE, follow=False))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
     return value if isinstance(value, dict) else {}
 
 

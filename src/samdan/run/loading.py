@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from samdan.lm.files import read_regular
 from samdan.recipe import Recipe, parse, with_paths
 from samdan.records import RecipeError
 
+MAX_RECIPE = 10_000_000  # bytes
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 
@@ -29,7 +34,7 @@ def load_recipe(
     """
     file = Path(path)
     try:
-        text = file.read_text("utf-8")
+        text = _content(file).decode("utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file{_similar(file)}") from None
     except UnicodeDecodeError as error:
@@ -38,7 +43,23 @@ def load_recipe(
         raise RecipeError(f"{path}: cannot be read as a recipe: {error.strerror}") from None
     recipe = parse(text, str(path), overrides, hint)
     folder = file.resolve().parent
-    return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
+    try:
+        return with_paths(recipe, lambda given, hub: resolve(given, folder, hub))
+    except ValidationError as error:  # what was right in itself is wrong in this folder
+        why = error.errors(include_url=False)[0]["msg"]
+        marks = "a folder's name must hold none of * ? [" if set(str(folder)) & set("*?[") else ""
+        raise RecipeError("; ".join(filter(None, (f"{path}: in {folder}: {why}", marks)))) from None
+
+
+def _content(file: Path) -> bytes:
+    """Through a pipe only where a shell made it: ``samdan check <(...)`` or ``/dev/stdin``."""
+    if not file.is_relative_to("/dev"):
+        return read_regular(file, MAX_RECIPE)
+    with file.open("rb") as opened:
+        content = opened.read(MAX_RECIPE + 1)
+    if len(content) > MAX_RECIPE:
+        raise OSError(errno.EFBIG, f"more than {MAX_RECIPE} bytes")
+    return content
 
 
 def resolve(path: str, folder: Path, could_be_hub: bool = False) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samdan import __version__
-from samdan.lm.files import write_text
+from samdan.lm.files import open_regular, parse_json, read_regular, write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.redaction import redacted_values, secrets_of
 from samdan.report import data_card, render
@@ -22,8 +22,10 @@ from samdan.run.examples import examples
 from samdan.run.growth_report import growth_facts
 from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
+from samdan.run.loading import MAX_RECIPE
 from samdan.schedule import warmup_length
 
+MAX_HEADER = 100_000_000  # bytes of a safetensors header, as the format itself bounds it
 SETTINGS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "warmup_steps", "lr_scheduler_type", "max_length",
@@ -33,13 +35,17 @@ SETTINGS = (
 
 
 def write_report(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
-    """Assembles and writes both files; returns the content of report.json."""
+    """Assembles and writes both files; returns the content of report.json.
+
+    A data card is written beside its data, but never through a link out of the run.
+    """
     report = redacted_values(assemble(ledger, recipe), secrets_of(os.environ))
     text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     write_text(ledger.folder / "report.json", text)
     write_text(ledger.folder / "report.html", render(report))
     for stage in report["stages"]:
-        if stage["data"]:
+        place = ledger.card(stage["name"]).parent.resolve()
+        if stage["data"] and place.is_relative_to(ledger.folder.resolve()):
             card = data_card(recipe.name, stage["name"], stage["data"])
             write_text(ledger.card(stage["name"]), card)
     return report
@@ -218,8 +224,9 @@ def _model(ledger: Ledger, recipe: Recipe) -> dict[str, Any]:
 
 def _parameters(weights: Path) -> int:
     """Counted from the header of a safetensors file."""
-    with weights.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    with open_regular(weights) as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = parse_json(opened.read(min(size, MAX_HEADER)))
     return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
@@ -313,4 +320,4 @@ def _median(values: list[float | None]) -> float | None:
 
 
 def _text(path: Path) -> str:
-    return path.read_text("utf-8") if path.is_file() else ""
+    return read_regular(path, MAX_RECIPE).decode("utf-8", "replace") if path.is_file() else ""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from samdan.lm.files import write_text
+from samdan.lm.files import open_regular, parse_json, write_text
 from samdan.records import DataError
 from samdan.report.live import lines
 from samdan.report.numbers import duration
 from samdan.run.ledger import Ledger, last_status, read_json
+from samdan.run.strangers import understood
 
 STALE = 60.0  # seconds after which a snapshot says how old it is
 
@@ -52,12 +54,12 @@ def last_line(path: Path, size: int = 1 << 16) -> dict[str, Any] | None:
     """The last whole JSON line of a file, read from its end: a run may have millions."""
     if not path.is_file():
         return None
-    with path.open("rb") as opened:
-        opened.seek(max(0, path.stat().st_size - size))
-        tail = opened.read().decode("utf-8", "replace")
+    with open_regular(path, follow=False) as opened:
+        opened.seek(max(0, os.fstat(opened.fileno()).st_size - size))
+        tail = opened.read(size).decode("utf-8", "replace")
     for line in reversed(tail.splitlines()):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):
@@ -75,15 +77,22 @@ def _age(time: object) -> float | None:
 
 def shown(folder: Path, as_json: bool) -> str:
     """What ``samdan status`` prints."""
-    state = status_of(folder)
-    if as_json:
-        return json.dumps(state, ensure_ascii=False, indent=1)
-    return printable(as_text(state))
+    with understood(folder):
+        state = status_of(folder)
+        if as_json:
+            return json_text(state)
+        return printable(as_text(state))
 
 
 def printable(text: str) -> str:
     """Text from data without control characters that a terminal would obey."""
     return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def json_text(value: Any) -> str:
+    """JSON in which what a terminal would obey, or that hides, is an escape of JSON's."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def as_text(state: dict[str, Any]) -> str:
@@ -124,6 +133,11 @@ def again(folder: Path, lang: Literal["en", "ko"] | None = None) -> str:
 
     ``lang``: the page opens in it whatever the browser's language is.
     """
+    with understood(folder):
+        return _again(folder, lang)
+
+
+def _again(folder: Path, lang: Literal["en", "ko"] | None) -> str:
     from samdan.report import render, summary
 
     ledger = _existing(folder)
@@ -140,7 +154,7 @@ def again(folder: Path, lang: Literal["en", "ko"] | None = None) -> str:
         write_text(page, render(report, lang))
     elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
         write_text(page, render(report))
-    return f"{printable(summary(report))}\n{page}"
+    return printable(f"{summary(report)}\n{page}")
 
 
 def _existing(folder: Path) -> Ledger:

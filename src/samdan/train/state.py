@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from samdan.lm.files import parse_json, read_regular
 from samdan.train import parallel, pieces
 from samdan.train.averaging import Averaging
 from samdan.train.blocks import parameter_of
@@ -336,10 +337,8 @@ def _candidates(folder: Path, identity: str) -> list[tuple[int, Path]]:
 def _manifest(path: Path) -> dict[str, Any] | None:
     """What a checkpoint says that it holds; None where that cannot be read or makes no sense."""
     try:
-        if (path / MANIFEST).stat().st_size > MAX_MANIFEST:
-            return None
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        manifest = parse_json(read_regular(path / MANIFEST, MAX_MANIFEST))
+    except (OSError, ValueError):
         return None
     if not isinstance(manifest, dict) or type(manifest.get("step")) is not int:
         return None
