@@ -17,6 +17,7 @@ from samdan import __version__
 from samdan.commands import planning, starting
 from samdan.commands.chat import chat
 from samdan.commands.compare import compare
+from samdan.commands.export import export
 from samdan.commands.judge import app as judge
 from samdan.commands.languages import Lang, chosen
 from samdan.commands.merge import app as merge
@@ -29,7 +30,10 @@ from samdan.records import SamdanError
 from samdan.redaction import redacted, secrets_of
 from samdan.run.status import printable
 
-EXITS = "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run, 4 environment."
+EXITS = (
+    "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run (or an export "
+    "differs), 4 environment."
+)
 OUT_OF_MEMORY = (
     "out of memory, outside a training step, which would have taken less at a time; `samdan plan` "
     "tells what fits: a smaller base, max_length, or several GPUs"
@@ -280,6 +284,10 @@ app.add_typer(synthesize, name="synthesize")
 app.add_typer(judge, name="judge")
 app.command(epilog="Examples: `samdan chat runs/demo/dpo/model`, `samdan chat runs/demo`")(chat)
 app.command(epilog="Example: `samdan serve runs/first/dpo/model --port 8000`")(serve)
+app.command(
+    epilog="Examples: `samdan export runs/first --out hanbit-7b`, "
+    "`samdan export runs/first --stage sft --dtype bfloat16 --out hanbit-7b-sft`"
+)(export)
 app.add_typer(merge, name="merge")
 app.add_typer(vocab, name="vocab")
 app.command(

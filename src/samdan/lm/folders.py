@@ -81,3 +81,11 @@ def _home(folder: Path) -> Path:
     """Where a model's files may lie: the Hub's cache keeps them beside its snapshots."""
     found = folder.resolve()
     return found.parent.parent if found.parent.name == "snapshots" else found
+
+
+def require_free(out: Path) -> None:
+    """The folder that ``--out`` names is new or empty. Raises DataError."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise DataError(f"--out {out}: is there already, and no folder; give one that is not")
+    if out.is_dir() and any(out.iterdir()):
+        raise DataError(f"--out {out}: is not empty; give a folder that does not exist")
