@@ -20,6 +20,7 @@ from samdan.commands.chat import chat
 from samdan.commands.compare import compare
 from samdan.commands.export import export
 from samdan.commands.judge import app as judge
+from samdan.commands.languages import Lang, chosen
 from samdan.commands.merge import app as merge
 from samdan.commands.quiet import quiet_libraries
 from samdan.commands.serve import serve
@@ -250,11 +251,11 @@ def status(
 
 
 @app.command(epilog="Example: `samdan report runs/first`")
-def report(run_dir: RunPath) -> None:
+def report(run_dir: RunPath, lang: Lang = None) -> None:
     """Writes report.html and report.json again and prints a summary."""
     from samdan.run.status import again
 
-    print(again(run_dir))
+    print(again(run_dir, chosen(lang)))
 
 
 @app.command(name="eval", epilog="Example: `samdan eval runs/first/dpo/model --tasks tasks.yaml`")

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from browser import browser
+from reported import sample, verdict
 from samdan.lm.files import write_json
 from samdan.recipe import parse
 from samdan.report import render, words
+from samdan.report.bounds import MOST_BYTES
 from samdan.report.charts import smoothed
 from samdan.report.first import first_screen, worked
 from samdan.report.samples import samples
@@ -170,11 +172,52 @@ def test_a_million_rows_and_ten_thousand_samples_open_at_once(tmp_path: Path) ->
     assert "samples are in report.json" in page
     assert len(json.dumps(found["stages"][0]["curve"])) < 1_500_000
     (tmp_path / "report.html").write_text(page, "utf-8")
+    timing = "performance.getEntriesByType('navigation')[0]"
+    took = []
     with browser(tmp_path / "profile") as tab:
-        tab.open((tmp_path / "report.html").as_uri())
-        timing = "performance.getEntriesByType('navigation')[0]"
-        # Of the browser's own clock; on a busy machine it is waiting for the processor as well.
-        assert tab.js(f"{timing}.domContentLoadedEventEnd - {timing}.startTime") < 10_000
+        for _ in range(8):
+            tab.open((tmp_path / "report.html").as_uri())
+            took.append(tab.js(f"{timing}.loadEventEnd - {timing}.startTime"))
+    assert min(took) < 1000, took  # the others waited for the processor as well
+
+
+def oversized(kind: str) -> dict[str, Any]:
+    """A report that would be tens of megabytes."""
+    found = sample()
+    first = found["stages"][0]
+    if kind == "one sample":
+        answers = {"base": "가나다 " * 1_000_000, "cpt": "\u202e" * 1_000_000}
+        found["samples"] = [{"prompt": "<x>" * 1_000_000, "answers": answers}] * 3
+    elif kind == "stages":
+        steps = list(range(1000))
+        curve = {"step": steps, "loss": [3 - step / 1000 for step in steps]}
+        found["stages"] = [first | {"name": f"stage{n}", "curve": curve} for n in range(200)]
+    elif kind == "attempts":
+        attempt = {"attempt": 1, "rules": ["x" * 9000], "responses": ["lower"],
+                   "changes": "y" * 9000, "metrics": first["metrics"]}  # fmt: skip
+        first["history"] = [attempt | {"attempt": n} for n in range(1, 201)]
+    elif kind == "metrics":
+        first["metrics"] = {f"task{n}/exact": metric(0.1, 0.9) for n in range(5000)}
+    else:
+        found["message"] = "m" * 5_000_000
+        found["notes"] = ["n" * 1_000_000] * 5
+        found["recipe"] = "a: b\n" * 500_000
+        found["lineage"] = found["lineage"] * 3000
+        first["rules"] = [verdict("r", True, "m" * 100_000)] * 200
+        event = {"time": "t", "event": "e" * 10_000, "step": "s", "text": "t" * 100_000}
+        found["events"] = [event] * 1000
+    return found
+
+
+@pytest.mark.parametrize("kind", ["one sample", "stages", "attempts", "metrics", "texts"])
+def test_no_report_makes_a_large_page(kind: str) -> None:
+    page = render(oversized(kind))
+    assert len(page.encode("utf-8", "replace")) < MOST_BYTES
+    if kind in ("stages", "attempts", "metrics", "texts"):
+        assert "are in report.json" in page
+    if kind == "stages":
+        assert "stage199/" not in page
+        assert page.count(">stage199<") > page.count(">stage3<") == 0
 
 
 def test_many_long_samples_do_not_make_a_large_page() -> None:

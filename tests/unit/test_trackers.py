@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -186,6 +188,113 @@ def test_tensorboard_for_real(tmp_path: Path) -> None:
         (1, 3.0), (2, 2.0), (3, 1.0),
     ]  # fmt: skip
     assert "cpt/heldout/a/bpb" in read.Tags()["tensors"]
+
+
+ROWS = [("cpt", 1, {"loss": 3.0}), ("cpt", 2, {"loss": 2.0, "heldout/a/bpb": 1.5}),
+        ("sft", 1, {"loss": 1.0, "qa/exact": 0.25})]  # fmt: skip
+
+
+def told(tracker: Tracker, folder: Path) -> None:
+    """The same rows to any tracker, as a run tells them: by a thread of its own."""
+    require(tracker)
+    beside = Beside(tracker.kind, lambda: opened(tracker, "demo", folder))
+    for stage, step, values in ROWS:
+        beside.log(stage, step, values)
+    beside.close(120.0)
+    assert beside.fault is None
+
+
+def wandb_records(path: Path) -> Iterator[bytes]:
+    """Of a LevelDB log: blocks of 32 KiB, chunks with crc (4 bytes), length (2), type (1)."""
+    data, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield whole
+            whole = b""
+
+
+def test_wandb_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    monkeypatch.setenv("WANDB_MODE", "online")  # the recipe says what is sent
+    told(Wandb(), tmp_path)
+    (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    rows, kinds = [], set()
+    for record in map(Record.FromString, wandb_records(path)):
+        kind = record.WhichOneof("record_type")
+        kinds.add(kind)
+        if kind == "history":
+            items = {"/".join(i.nested_key) or i.key: i.value_json for i in record.history.item}
+            rows.append({k: float(v) for k, v in items.items() if not k.startswith("_")})
+        elif kind == "run":
+            assert record.run.run_group == record.run.display_name == "demo"
+            assert record.run.git.commit == ""
+            assert record.run.host == "-"
+    assert kinds >= {"run", "history", "exit"}
+    assert rows == [
+        {f"{stage}/step": float(step)} | {f"{stage}/{name}": v for name, v in values.items()}
+        for stage, step, values in ROWS
+    ]
+    assert "stats" not in kinds
+    names = {p.name for p in (tmp_path / "wandb").rglob("*") if p.is_file()}
+    assert not {n for n in names if "metadata" in n or "requirements" in n or n.endswith(".patch")}
+
+
+def test_mlflow_for_real(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow import MlflowClient
+
+    told(Mlflow(), tmp_path)
+    client = MlflowClient(tracking_uri=(tmp_path / "mlflow").as_uri())
+    found = client.get_experiment_by_name("samdan")
+    (run,) = client.search_runs([found.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("demo", "FINISHED")
+    history = client.get_metric_history(run.info.run_id, "cpt/loss")
+    assert [(m.step, m.value) for m in history] == [(1, 3.0), (2, 2.0)]
+    assert run.data.metrics["sft/qa/exact"] == 0.25
+    assert run.data.metrics["cpt/heldout/a/bpb"] == 1.5
+    assert run.data.params == {}
+
+
+def test_trackio_for_real(tmp_path: Path) -> None:
+    """In a process of its own: the library reads its folder when it is imported."""
+    pytest.importorskip("trackio")
+    script = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from samdan.run.sinks import Beside\n"
+        "from samdan.run.trackers import opened, require\n"
+        "from samdan.trackers import Trackio\n"
+        "require(Trackio())\n"
+        "beside = Beside('trackio', lambda: opened(Trackio(), 'demo', Path(sys.argv[1])))\n"
+        "for stage, step, values in json.loads(sys.argv[2]): beside.log(stage, step, values)\n"
+        "beside.close(120.0)\n"
+        "assert beside.fault is None, beside.fault\n"
+        "import trackio\n"
+        "from trackio.sqlite_storage import SQLiteStorage\n"
+        "(run,) = trackio.Api().runs('samdan')\n"
+        "rows = SQLiteStorage.get_logs('samdan', run.name)\n"
+        "print(json.dumps({'config': run.config, 'rows': rows}, default=str))\n"
+    )
+    arguments = [sys.executable, "-c", script, str(tmp_path), json.dumps(ROWS)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)  # nothing of its own on the standard output
+    assert found["config"]["_Group"] == "demo"
+    shown = [{k: v for k, v in one.items() if "/" in k or k == "step"} for one in found["rows"]]
+    assert shown == [
+        {"step": step} | {f"{stage}/{name}": v for name, v in values.items()}
+        for stage, step, values in ROWS
+    ]
+    assert list((tmp_path / "trackio").glob("*.db"))
 
 
 class Odd:

@@ -63,7 +63,8 @@ def _show(names: Sequence[str], answers: Iterator[list[str]]) -> None:
     """On a terminal as they are written, in columns where there are several; else when whole."""
     if not sys.stdout.isatty():
         for name, text in zip(names, _last(answers), strict=True):
-            print(f"[{name}] {printable(text)}" if len(names) > 1 else printable(text), flush=True)
+            whose = f"[{printable(name)}] " if len(names) > 1 else ""
+            print(whose + printable(text), flush=True)
     elif len(names) == 1:
         _type(answers)
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from samdan.commands.watch import Language
+from samdan.commands.languages import Lang, chosen
 
 
 def compare(
@@ -17,14 +17,10 @@ def compare(
         Path | None, typer.Option(help="Write a page too (.html).", show_default=False)
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    lang: Annotated[
-        Language | None,
-        typer.Option(help="Of the page; default: the browser's.", show_default=False),
-    ] = None,
+    lang: Lang = None,
 ) -> None:
     """Two runs beside each other: recipe, cost, and metrics with intervals."""
     from samdan.run.comparing import compare as look
     from samdan.run.status import printable
 
-    chosen: Literal["en", "ko"] | None = "ko" if lang == "ko" else "en" if lang == "en" else None
-    print(printable(look(first, second, out, json_, chosen)), end="")
+    print(printable(look(first, second, out, json_, chosen(lang))), end="")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from samdan.commands.languages import Lang, chosen
 from samdan.commands.network import AllowNetwork, require_local
 
 if TYPE_CHECKING:
@@ -61,13 +62,14 @@ def serve(
     reveal: Annotated[
         bool, typer.Option(help="Tell after each vote which models it was between.")
     ] = True,
+    lang: Lang = None,
 ) -> None:
     """A page for blind votes: answers side by side, which model wrote which is hidden."""
     require_local(host, allow_network, "vote under any name")
     found = _judged(run_dir, [*(models or ()), *(more or ())], pairs, prompts)
     from samdan.run.serving import listen
 
-    listen(found, (host, port), reveal, _say)
+    listen(found, (host, port), reveal, _say, chosen(lang))
 
 
 @app.command(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from samdan.commands.languages import Lang, chosen
 from samdan.commands.network import AllowNetwork, require_local
 from samdan.commands.quiet import quiet_libraries
 from samdan.run.status import printable
@@ -26,10 +27,14 @@ def serve(
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Of an answer whose request does not say.")
     ] = 512,
+    lang: Lang = None,
 ) -> None:
     """OpenAI's chat completions on this machine, and a page to try a model with."""
     require_local(host, allow_network, "ask the models")
     quiet_libraries()
     from samdan.run.served import serve as listen
 
-    listen(models, max_new_tokens, (host, port), lambda text: print(printable(text), flush=True))
+    def say(text: str) -> None:
+        print(printable(text), flush=True)
+
+    listen(models, max_new_tokens, (host, port), say, chosen(lang))

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from samdan.commands.languages import Lang, chosen
 from samdan.commands.network import AllowNetwork, require_local
-
-
-class Language(StrEnum):
-    """Of the pages; without one it is the browser's."""
-
-    en = "en"
-    ko = "ko"
 
 
 def watch(
@@ -25,9 +18,7 @@ def watch(
     ] = "127.0.0.1",
     allow_network: AllowNetwork = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
-    lang: Annotated[
-        Language | None, typer.Option(help="Default: the browser's.", show_default=False)
-    ] = None,
+    lang: Lang = None,
 ) -> None:
     """A local page with the run's curves, rules and time left, which keeps itself up to date."""
     require_local(host, allow_network, "read the run's report")
@@ -37,6 +28,6 @@ def watch(
     follow(
         run_dir,
         (host, port),
-        "ko" if lang == "ko" else "en" if lang == "en" else None,
+        chosen(lang),
         lambda text: print(printable(text), flush=True),
     )

@@ -54,13 +54,16 @@
       'A(왼쪽 또는 위)가 이긴 비율 {share} ({n}표, {low}~{high}). 50%면 치우침이 없습니다.'],
     longer: ['The longer answer won {share} of {n} decided votes ({low} to {high}).',
       '긴 답이 이긴 비율 {share} ({n}표, {low}~{high}).'],
+    progress: ['Pairs judged', '평가한 쌍'],
     change: ['Change name', '이름 바꾸기'],
   };
   const LANGUAGE = 'samdan-judge-language', NAME = 'samdan-judge-name';
   const token = new URLSearchParams(location.search).get('token') || '';
   const at = (id) => document.getElementById(id);
   const buttons = [...document.querySelectorAll('[data-choice]')];
-  let korean = (recall(LANGUAGE) || navigator.language || '').toLowerCase().startsWith('ko');
+  const root = document.documentElement;
+  const told_language = root.hasAttribute('data-auto') ? navigator.language : root.lang;
+  let korean = (recall(LANGUAGE) || told_language || '').toLowerCase().startsWith('ko');
   let rater = recall(NAME), pair = null, last = null, told = null, summary = null;
   let busy = false, since = 0, done = 0, of = 0;
 
@@ -87,6 +90,9 @@
     document.querySelectorAll('[data-word]').forEach((one) => {
       one.textContent = word(one.dataset.word);
     });
+    document.querySelectorAll('[data-label]').forEach((one) => {
+      one.setAttribute('aria-label', word(one.dataset.label));
+    });
     at('language').textContent = korean ? 'English' : '한국어';
     at('who').title = word('change');
     at('told').textContent = told ? word(told.name, told.values) : '';
@@ -103,7 +109,7 @@
   }
   function text(id, value) {
     const shown = value.trim();
-    at(id).textContent = shown || word('empty');
+    at(id).textContent = marked(shown) || word('empty');
     at(id).classList.toggle('none', !shown);
   }
   function fill() { text('prompt', pair.prompt); text('left', pair.left); text('right', pair.right); }

@@ -8,7 +8,7 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,6 +37,8 @@ class Session:
     results: Callable[[], dict[str, Any]]
     reveal: bool = True
     """Tell after a vote which models they were."""
+    lang: Literal["en", "ko"] | None = None
+    """Of the page; without it, the browser's."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
 
@@ -46,7 +48,7 @@ class _Bad(Exception):
 
 def application(session: Session, names: Sequence[str] = ()) -> App:
     """The guarded application. ``names``: host names it may be called by."""
-    made = page(session.run)
+    made = page(session.run, session.lang)
     judging = _Judging(session)
 
     async def document(_: Request) -> Response:

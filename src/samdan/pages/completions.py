@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from samdan.pages import marks
 from samdan.pages.guard import TOKEN_HEADER, App, Guard, Receive, Scope, Send
 from samdan.pages.policy import policy
 from samdan.records import Message, SamdanError
@@ -146,11 +147,22 @@ def _text(content: Any, number: int) -> str:
     raise Refused(f"messages[{number}].content: expected text", "messages")
 
 
-def application(answers: Answers, token: str, names: Sequence[str] = ()) -> App:
-    """The guarded application. ``names``: host names it may be called by."""
+def application(
+    answers: Answers,
+    token: str,
+    names: Sequence[str] = (),
+    lang: Literal["en", "ko"] | None = None,
+) -> App:
+    """The guarded application. ``names``: host names it may be called by.
+
+    ``lang``: of the page; without it, the browser's.
+    """
     files = resources.files("samdan.pages")
     style, script = ((files / f"chat.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    script = marks.SCRIPT + script
     document = (files / "chat.html").read_text("utf-8")
+    if lang is not None:
+        document = document.replace('lang="en" data-auto', f'lang="{lang}"')
     document = document.replace("<!--STYLE-->", style).replace("<!--SCRIPT-->", script)
 
     async def page(_: Request) -> Response:

@@ -30,7 +30,7 @@ STYLE = f"""{CSS}
 .near{{list-style:none;padding:.3rem 1rem;margin-top:.5rem}}
 .near li{{display:grid;grid-template-columns:9rem minmax(6rem,1fr) 8.5rem minmax(0,2fr);
 gap:.2rem .9rem;align-items:center;padding:.35rem 0;border-top:1px solid var(--line)}}
-.near li:first-child{{border-top:0}}
+.near .pill{{justify-self:start}}.near li:first-child{{border-top:0}}
 .lost-contact{{margin-top:.8rem;padding:.6rem 1rem;border-radius:8px;background:var(--care-bg)}}
 @media (max-width:760px){{.near li{{grid-template-columns:1fr auto}}
 .near .meter{{grid-column:1/-1;grid-row:2}}.near .said{{grid-column:1/-1}}}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samdan.report.evidence import section, stage_heading
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
 from samdan.report.numbers import fixed, mapping, number, places, plain, sequence
 from samdan.report.reading import Report, Stage, stages
 from samdan.report.table import Column, column, table
@@ -74,4 +74,4 @@ def _line(
     decimals = places([before, *values])
     shown = [figure(fixed(value, decimals)) for value in (before, *values)]
     marked = [tag("b", s) if n == kept else s for s, n in zip(shown[1:], numbers, strict=True)]
-    return [tag("bdi", text(name)), shown[0], *marked]
+    return [bdi(name), shown[0], *marked]

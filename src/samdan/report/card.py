@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.evidence import stage_heading
-from samdan.report.markup import NOTHING, Html, figure, join, markdown_text, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, markdown_text, tag, text
 from samdan.report.numbers import DASH, mapping, number, sequence, whole
 from samdan.report.reading import Report, stages
 from samdan.report.table import Cell, column, table
@@ -76,7 +76,7 @@ def _row(label: str, facts: Mapping[str, Any]) -> list[Html | Cell]:
     ]
     notes = (tag("div", text(note), cls="small") for note in sequence(facts.get("notes")))
     return [
-        tag("bdi", text(label)),
+        bdi(label),
         *(_count(facts, key) for key in RECORDS),
         figure(whole(sum(_numbers(facts.get("dropped")).values()))),
         join((*made, *notes)),

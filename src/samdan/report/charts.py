@@ -60,7 +60,7 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
     """
     if len(points) < FEW_POINTS:
         return list(points)
-    reach = max(1, len(points) // 80)
+    reach = reach_of(len(points))
     sums = [0.0]
     for _, y in points:
         sums.append(sums[-1] + y)
@@ -69,6 +69,11 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
         low, high = max(0, index - reach), min(len(points), index + reach + 1)
         result.append((x, (sums[high] - sums[low]) / (high - low)))
     return result
+
+
+def reach_of(count: int) -> int:
+    """How many points on each side a mean of ``smoothed`` takes in."""
+    return max(1, count // 80)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -135,7 +140,9 @@ def interval(
     return tag("svg", tag("title", text(title)), *drawn, viewBox="0 0 200 26", role="img", cls=cls)
 
 
-def bars(title: str, rows: Iterable[Sequence[tuple[str, float]]], longest: float) -> Html:
+def bars(
+    title: str, rows: Iterable[Sequence[tuple[str, float]]], longest: float, height: int = 24
+) -> Html:
     """Stacked bars under each other on one scale; a part is its CSS class and its size."""
     drawn = []
     for index, row in enumerate(rows):
@@ -150,7 +157,7 @@ def bars(title: str, rows: Iterable[Sequence[tuple[str, float]]], longest: float
         "svg",
         tag("title", text(title)),
         *drawn,
-        viewBox="0 0 400 24",
+        viewBox=f"0 0 400 {height}",
         preserveAspectRatio="none",
         role="img",
     )

@@ -192,7 +192,7 @@ def per_stage(first: Report, second: Report) -> Iterator[tuple[str, Stage, Stage
 def spent(stage: Stage) -> tuple[str, str]:
     """Time and tokens of a stage."""
     time, tokens = duration(number(stage.get("seconds"))), amount(tokens_seen(stage))
-    return time[0] + ", " + tokens[0], time[1] + ", " + tokens[1]
+    return f"{time[0]}, {tokens[0]} tokens", f"{time[1]}, {tokens[1]} 토큰"
 
 
 def _same(value: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from samdan.report.compare import ABSENT, Compared, Measured, compared, per_stage, spent
 from samdan.report.evidence import SYMBOLS, changes_table, section
-from samdan.report.markup import NOTHING, Html, figure, one_line, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, one_line, prose, tag, text
 from samdan.report.numbers import duration, fixed, number
 from samdan.report.overview import MARKS, spell, status, tools
 from samdan.report.page import document
@@ -105,7 +105,7 @@ def _runs(first: Named, second: Named) -> Html:
         cards.append(
             tag(
                 "div",
-                tag("p", tag("b", text(letter)), text(" "), tag("bdi", text(name)), cls="name"),
+                tag("p", tag("b", text(letter)), text(" "), bdi(name), cls="name"),
                 tag("p", status(report.get("status")), text(" "),
                     spell(duration(number(report.get("wall_seconds"))))),
                 tag("p", text(MARKS[level.level] + " "), say(level.title), cls=level.level),
@@ -127,7 +127,7 @@ def _answer(found: Compared) -> Html:
     )  # fmt: skip
     looks = "care" if better and worse else "good" if better else "bad" if worse else "open"
     listed = [
-        tag("li", text(f"{SYMBOLS[change.direction]} "), tag("bdi", text(change.metric)), text(" "),
+        tag("li", text(f"{SYMBOLS[change.direction]} "), bdi(change.metric), text(" "),
             tag("b", figure(change.shown)), text(" "), figure(change.interval))
         for change in [*better[:3], *worse[:3]]
     ]  # fmt: skip
@@ -161,18 +161,18 @@ def _costs(found: Compared, first: Named, second: Named) -> Html:
         [say(cost.key), spell(cost.first), spell(cost.second)] for cost in found.costs
     ]
     rows += [
-        [tag("bdi", text(name)), spell(spent(a)), spell(spent(b))]
+        [bdi(name), spell(spent(a)), spell(spent(b))]
         for name, a, b in per_stage(first[1], second[1])
     ]
     return table(say("compare.costs"), columns, rows)
 
 
 def _measured(measured: Measured) -> Html:
-    names = [tag("bdi", text(name)) for name in (measured.first, measured.second)]
+    names = [bdi(name) for name in (measured.first, measured.second)]
     heading = tag("h2", say("compare.metrics", a=names[0], b=names[1]))
     how = tag("p", say("compare.how"), cls="soft small")
     notes = [
-        tag("li", say("compare.only", metric=tag("bdi", text(name)), run=text("AB"[which - 1])))
+        tag("li", say("compare.only", metric=bdi(name), run=text("AB"[which - 1])))
         for name, which in measured.only
     ]
     if measured.other_items:

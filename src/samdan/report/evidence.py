@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.charts import FEW_POINTS, Series, curve, finite, interval, smoothed
-from samdan.report.markup import NOTHING, Html, figure, join, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, tag, text
 from samdan.report.numbers import DASH, fixed, mapping, number, places, plain, sequence, whole
 from samdan.report.overview import hue, status
 from samdan.report.plane import planes
@@ -76,7 +76,7 @@ def _row(name: str, metric: Mapping[str, Any], reaches: Mapping[str, float]) -> 
     low, high = pair(mapping(metric.get("ci95")).get("after"))
     after = join((figure(fixed(before.new, decimals)), _small(bounds(low, high, decimals))))
     return [
-        join((tag("bdi", text(name)), _about(metric))),
+        join((bdi(name), _about(metric))),
         figure(fixed(base.old, decimals)),
         figure(fixed(before.old, decimals)),
         Cell(after, "strong"),
@@ -103,7 +103,7 @@ def changes_table(changes: Sequence[Change]) -> Html:
     about = [_about({"higher_is_better": one.higher_is_better}) for one in changes]
     rows: list[list[Html | Cell]] = [
         [
-            join((tag("bdi", text(one.metric)), which)),
+            join((bdi(one.metric), which)),
             figure(fixed(one.old, one.decimals)),
             Cell(figure(fixed(one.new, one.decimals)), "strong"),
             judged(one),
@@ -122,7 +122,7 @@ def _lengths(stage: Stage) -> Html:
     places = ("base", "before", "after")
     columns = (column("task", "head"), *(column(place, "num") for place in places))
     rows = (
-        [tag("bdi", text(task)), *(_deciles(mapping(of).get(place)) for place in places)]
+        [bdi(task), *(_deciles(mapping(of).get(place)) for place in places)]
         for task, of in found.items()
     )
     how = tag("p", say("lengths.how"), cls="soft small")
@@ -206,7 +206,7 @@ def _stage_curves(stage: Stage) -> Iterator[Html]:
         yield _loss(stage, loss, series(recorded, "lr"))
     held = list(mapping(stage.get("heldout_curve")).items())
     for name, points in held[:MOST_CURVES]:
-        title = say("heldout", name=tag("bdi", text(name)))
+        title = say("heldout", name=bdi(name))
         found = series(mapping(points), "value")
         if found:
             label = f"{stage.get('name')}: {name}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.charts import bars
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, one_line, prose, tag, text
 from samdan.report.numbers import amount, duration, fixed, mapping, number, whole
-from samdan.report.overview import MARKS, sentence, spell
+from samdan.report.overview import MARKS, hue, sentence, spell
 from samdan.report.reading import (
     Change,
     Report,
@@ -21,7 +22,7 @@ from samdan.report.reading import (
     throughput,
     verdicts,
 )
-from samdan.report.words import say
+from samdan.report.words import say, spoken
 
 MOST = 3  # changes that are named
 
@@ -74,7 +75,7 @@ def _worked(report: Report) -> Html:
     every = risen(report)
     done = sum(stage.get("status") == "done" for stage in every)
     progress = say("worked.stages", done=text(done), all=text(len(every)))
-    listed = tag("ul", *map(_change, [*better[:MOST], *worse[:1]]), cls="changes")
+    listed = tag("ul", *map(_change, [*better[:MOST], *worse[:1]]), cls="changes moves")
     told = tag("p", progress, text(". "), said, cls="soft small")
     return _card("ask.worked", level, _marked(level, say(f"worked.{answer}")), listed, told)
 
@@ -82,21 +83,45 @@ def _worked(report: Report) -> Html:
 def _change(change: Change) -> Html:
     good = change.direction == "better"
     mark = tag("span", text("\u25b2 " if good else "\u25bc "), cls="good" if good else "bad")
-    values = f"{fixed(change.old, change.decimals)} \u2192 {fixed(change.new, change.decimals)}"
-    name = tag("bdi", text(change.metric))
-    return tag("li", mark, name, text(" "), tag("b", figure(values), cls="nowrap"))
+    old, new = fixed(change.old, change.decimals), fixed(change.new, change.decimals)
+    values = join((figure(old), text(" \u2192 "), tag("b", figure(new))))
+    return tag("li", mark, bdi(change.metric), text(" "), tag("span", values, cls="nowrap"))
 
 
 def _cost(report: Report) -> Html:
     wall = number(report.get("wall_seconds"))
     facts = [tag("li", fact) for fact in _cost_facts(report, wall)]
-    return _card("ask.cost", "", spell(duration(wall)), tag("ul", *facts, cls="changes"))
+    listed = tag("ul", *facts, cls="changes")
+    return _card("ask.cost", "", spell(duration(wall)), listed, _time(report, wall or 0.0))
+
+
+def _time(report: Report, wall: float) -> Html:
+    """What the time went to: a part for every training, and the rest."""
+    spent = [
+        (str(stage.get("name")), hue(stage), number(stage.get("seconds")) or 0.0)
+        for stage in stages(report)
+    ]
+    training = sum(seconds for _, _, seconds in spent)
+    rest = wall - training
+    if not training or rest < 0:  # a run that goes on, or one of which steps were reused
+        return NOTHING
+    told = ", ".join(f"{one_line(name)} {duration(seconds)[0]}" for name, _, seconds in spent)
+    parts = [(f"t-{kind}", seconds) for _, kind, seconds in spent]
+    drawn = bars(f"{spoken('wall')}: {told}", [[*parts, ("t-rest", rest)]], wall, 12)
+    said = [
+        say("cost.training", n=spell(duration(training))),
+        say("cost.rest", n=spell(duration(rest))),
+    ]
+    return tag("div", drawn, tag("p", *(tag("span", s) for s in said), cls="dots"), cls="time")
 
 
 def _cost_facts(report: Report, wall: float | None) -> Iterator[Html]:
     machine = mapping(report.get("machine"))
     device, count = machine.get("device"), number(machine.get("processes")) or 1.0
-    if device:
+    cores = number(machine.get("cores"))
+    if device == "cpu" and cores:
+        yield say("cost.cpu", n=text(whole(cores)))
+    elif device:
         yield say("cost.devices", n=text(whole(count)), device=text(device))
     if device and device != "cpu" and wall:
         yield say("cost.gpu.hours", n=text(f"{wall * count / 3600:,.1f}"))

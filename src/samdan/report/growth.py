@@ -7,7 +7,7 @@ from typing import Any
 
 from samdan.report.charts import curve, finite
 from samdan.report.evidence import judged, section
-from samdan.report.markup import NOTHING, Html, figure, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, tag, text
 from samdan.report.numbers import DASH, fixed, mapping, number, places, sequence, whole
 from samdan.report.reading import Change, Report, pair
 from samdan.report.table import Cell, column, table
@@ -79,9 +79,9 @@ def _row(
     low, high = pair(measured.get("ci95"))
     found = Change(name, base, value, low, high, higher_is_better=False)
     decimals = places((base, value))
-    model = tag("bdi", text(stage)) if stage else say("growth.untrained")
+    model = bdi(stage) if stage else say("growth.untrained")
     return [
-        tag("bdi", text(name)),
+        bdi(name),
         model,
         figure(fixed(base, decimals)),
         figure(DASH if value is None else fixed(value, decimals)),
@@ -96,7 +96,7 @@ def _curves(found: Mapping[str, Any]) -> Iterator[Html]:
         points = [(number(x) or 0.0, number(y)) for x, y in zip(xs, ys, strict=False)]
         if len(finite(points)) < 2:
             continue
-        title = tag("p", say("growth.curve", name=tag("bdi", text(name))), cls="title")
+        title = tag("p", say("growth.curve", name=bdi(name)), cls="title")
         drawn = curve(f"{name}", points, smooth=False)
         ends = [y for _, y in finite(points)]
         decimals = places((ends[0], ends[-1]))

@@ -8,7 +8,7 @@ from typing import Any
 from samdan.report.card import cards
 from samdan.report.charts import bars
 from samdan.report.evidence import section, stage_heading
-from samdan.report.markup import NOTHING, Html, figure, join, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, tag, text
 from samdan.report.numbers import DASH, mapping, number, whole
 from samdan.report.reading import Balance, Report, Stage, balance, sources, stages, total
 from samdan.report.table import Cell, column, table
@@ -62,7 +62,7 @@ def _row(
         tag("span", known("role", source["role"]), cls="small") if source.get("role") else NOTHING
     )
     return [
-        join((tag("bdi", text(name)), role, _records(source))),
+        join((bdi(name), role, _records(source))),
         bars(name, cells, longest),
         *(_count(source, part) for part in PARTS[:4]),
         join((figure(whole(account.dropped)), _why(source.get("dropped")))),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from samdan.report.evidence import section, stage_heading
-from samdan.report.markup import NOTHING, Html, figure, join, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, tag, text
 from samdan.report.numbers import fixed, mapping, number, places, sequence, whole
 from samdan.report.reading import Report, Stage, stages
 from samdan.report.table import Cell, column, table
@@ -103,5 +103,5 @@ def _average(average: Mapping[str, Any]) -> Html:
         values = (number(last[name]), number(mean[name]))
         decimals = places(values)
         shown = [figure(fixed(value, decimals)) for value in values]
-        rows.append([tag("bdi", text(name)), *shown])
+        rows.append([bdi(name), *shown])
     return join((note, table(say("average"), columns, rows)))

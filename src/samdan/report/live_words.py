@@ -89,7 +89,10 @@ LIVE: Mapping[str, Both] = {
     "cost.tokens": ("{n} tokens trained on", "학습 토큰 {n}"),
     "cost.rate": ("{n} tokens/s", "초당 {n} 토큰"),
     "cost.devices": ("{n} × {device}", "{device} {n}개"),
+    "cost.cpu": ("CPU with {n} cores", "CPU 코어 {n}개"),
     "cost.gpu.hours": ("{n} GPU hours", "{n} GPU 시간"),
+    "cost.training": ("training {n}", "학습 {n}"),
+    "cost.rest": ("the rest {n}", "나머지 {n}"),
     "cost.retries": ("attempts beyond the first: {n}", "추가 시도 {n}회"),
     "ship.gates": (
         "Gates passed: {passed} of {all}.",

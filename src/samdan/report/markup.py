@@ -15,6 +15,7 @@ Attribute = str | int | float | bool | None
 
 NOTHING = Html("")
 VOID = frozenset({"br", "col", "input", "link", "meta"})
+SHORT = 16  # characters of a name that need no place to break
 
 # Characters that do not show, or that reorder or overwrite what stands beside them: C1 controls,
 # soft hyphen, zero-width and bidi characters, line separators, Hangul fillers, lone surrogates
@@ -24,6 +25,7 @@ _HIDDEN = re.compile(
     "[\u0080-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
     "\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_BREAKS = re.compile(r"(?<=[/_.:,(=])(?=[^/_.:,(=]{2})")
 _MARKDOWN = re.compile(r"[\\`*\[\]|~>]")
 _EMPTY_LINES = re.compile("\n(?:[ \t]*\n){3,}")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
@@ -50,6 +52,15 @@ def many_lines(value: object) -> str:
 
 def text(value: object) -> Html:
     return Html(html.escape(one_line(value)))
+
+
+def bdi(value: object) -> Html:
+    """A name from data: it turns nothing around it, and a long one breaks between its parts."""
+    shown = one_line(value)
+    if len(shown) <= SHORT:
+        return Html(f"<bdi>{html.escape(shown)}</bdi>")
+    parts = _BREAKS.split(shown)
+    return Html(f"<bdi>{'<wbr>'.join(map(html.escape, parts))}</bdi>")
 
 
 def figure(shown: str) -> Html:

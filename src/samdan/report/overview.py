@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
 from samdan.report.numbers import Both, amount, duration, fixed, mapping, number, sequence, whole
 from samdan.report.reading import (
     BASE,
@@ -27,14 +28,24 @@ from samdan.report.words import both, known, say
 LOOKS = {"done": "good", "failed": "bad", "stopped": "bad", "running": "open", "preempted": "care"}
 MARKS = {"good": "\u2713", "care": "!", "bad": "\u2717", "open": "\u2026"}
 KINDS = ("cpt", "sft", "dpo")
+LONGEST = 24  # of a status that has no words here
 
 
 def header(report: Report) -> Html:
-    name = tag("h1", tag("bdi", text(report.get("name"))))
+    name = tag("h1", bdi(report.get("name")))
     facts = [status(report.get("status"))]
     if number(report.get("seed")) is not None:
         facts.append(tag("span", say("seed", n=text(report["seed"])), cls="soft small"))
+    if day := _day(report):
+        facts.append(tag("time", text(day), datetime=day, cls="soft small"))
     return tag("header", name, *facts, tools())
+
+
+def _day(report: Report) -> str:
+    """The day of the last event: a page that hangs on a wall tells how old it is."""
+    last = [mapping(event).get("time") for event in sequence(report.get("events"))[-1:]]
+    found = re.match(r"\d{4}-\d\d-\d\d(?=T)", str(last[0])) if last else None
+    return found[0] if found else ""
 
 
 def tools() -> Html:
@@ -47,7 +58,8 @@ def tools() -> Html:
 
 
 def status(value: object) -> Html:
-    return tag("span", known("status", value), cls=f"pill {LOOKS.get(str(value), '')}".strip())
+    word = known("status", str(value)[:LONGEST])
+    return tag("span", word, cls=f"pill {LOOKS.get(str(value), '')}".strip())
 
 
 def sentence(reason: Reason) -> Html:
@@ -129,7 +141,7 @@ def finding(change: Change, key: str, looks: str) -> Html:
         (
             tag("span", text(symbol + " "), say(key), cls=f"{looks} small"),
             tag("br"),
-            tag("b", tag("bdi", text(change.metric))),
+            tag("b", bdi(change.metric)),
             text(" "),
             tag("span", figure(fixed(change.old, places)), text(" \u2192 "), cls="nowrap"),
             tag("span", figure(fixed(change.new, places)), cls="nowrap"),
@@ -168,7 +180,7 @@ def ground(report: Report) -> Html:
     if not model:
         return NOTHING
     origin = model.get("origin")
-    shown = say("scratch") if origin == "scratch" else tag("bdi", text(origin or "?"))
+    shown = say("scratch") if origin == "scratch" else bdi(origin or "?")
     parts = [tag("b", shown)]
     if number(model.get("parameters")) is not None:
         parts.append(say("parameters", n=spell(amount(number(model["parameters"])))))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from samdan.report.attempts import attempts
+from samdan.report.bounds import LEVELS, MOST_BYTES, Bounds, bounded
 from samdan.report.evidence import curves, evidence, section, settings
 from samdan.report.first import first_screen
 from samdan.report.growth import growth
 from samdan.report.inputs import data
 from samdan.report.learning import learning
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, duration, mapping, number, plain, sequence
 from samdan.report.overview import header, notes, spell, status, tiers
 from samdan.report.reading import Report, Stage, stages, verdicts
@@ -20,21 +22,35 @@ from samdan.report.samples import samples
 from samdan.report.style import CSS, JS, POLICY
 from samdan.report.table import Cell, column, table
 from samdan.report.votes import votes
-from samdan.report.words import say, spoken
+from samdan.report.words import in_turn, say, spoken
 
 MOST_EVENTS = 300
 MOST_RECIPE = 200_000
+MOST_TIERS = 60  # stages of the pyramid
 
 
 def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -> str:
-    """The page; without ``lang`` it is in the language of the browser."""
+    """The page; without ``lang`` it is in the language of the browser.
+
+    Below ``MOST_BYTES`` whatever the report holds: what is too much is left out and counted.
+    """
+    page = ""
+    for bounds in LEVELS:
+        page = _render(report, lang, bounds)
+        if len(page.encode("utf-8", "replace")) < MOST_BYTES:
+            break
+    return page
+
+
+def _render(whole: Report, lang: Literal["en", "ko"] | None, bounds: Bounds) -> str:
+    report, stages_left, rows_left = bounded(whole, bounds)
     sections = {
         "evidence": evidence(report),
         "curves": curves(report),
         "growth": growth(report),
         "learning": learning(report),
         "data": data(report),
-        "samples": samples(report),
+        "samples": samples(report, bounds.samples),
         "votes": votes(report),
         "rules": rules(report),
         "attempts": attempts(report),
@@ -47,14 +63,24 @@ def render(report: Mapping[str, Any], lang: Literal["en", "ko"] | None = None) -
     links = (tag("a", say(key), href=f"#{key}") for key, content in sections.items() if content)
     main = tag(
         "main",
-        first_screen(report),
-        tiers(report),
+        first_screen(whole),
+        tiers(whole if len(stages(whole)) <= MOST_TIERS else report),
+        _left_out(stages_left, rows_left),
         notes(report),
-        tag("nav", *links, aria_label=spoken("nav")),
+        tag("nav", *links, aria_label=spoken("nav"), **in_turn("nav")),
         *sections.values(),
     )
     footer = tag("footer", say("by", version=text(report.get("version") or "")))
     return document(text(report.get("name")), lang, header(report), main, footer)
+
+
+def _left_out(stages_left: int, rows_left: int) -> Html:
+    parts = []
+    if stages_left:
+        parts.append(say("left.stages", n=text(stages_left)))
+    if rows_left:
+        parts.append(say("left.rows", n=text(rows_left)))
+    return tag("p", join(parts, text(" ")), cls="soft small left-out") if parts else NOTHING
 
 
 def document(title: Html, lang: Literal["en", "ko"] | None, *content: Html) -> str:
@@ -96,7 +122,7 @@ def rules(report: Report) -> Html:
         column("outcome"),
         column("value", "num"),
         column("limit", "num"),
-        column("response", "wide"),
+        column("response"),
         column("message", "text wide"),
     )
     return section("rules", table(say("rules"), columns, rows))
@@ -109,12 +135,12 @@ def _judged(
     response = one.get("response") if one.get("fired") is True else None
     kind_of = tag("span", say("gate" if gate else "monitor"), cls="small")
     return [
-        join((tag("bdi", text(one.get("rule"))), kind_of)),
-        tag("bdi", text(stage.get("name"))),
+        join((bdi(one.get("rule")), kind_of)),
+        bdi(stage.get("name")),
         _outcome(gate, one.get("fired")),
         figure(plain(_number(one.get("value")))),
         figure(plain(_number(one.get("limit")))),
-        text(response or DASH),
+        Cell(text(response), "wide") if response else text(DASH),
         prose(one.get("message") or DASH),
     ]
 
@@ -148,7 +174,7 @@ def lineage(report: Report) -> Html:
     )
     rows = (
         [
-            tag("bdi", text(step.get("step"))),
+            bdi(step.get("step")),
             status(step.get("status") or DASH),
             spell(duration(number(step.get("seconds")))),
             text(", ".join(map(str, sequence(step.get("inputs")))) or DASH),
@@ -169,7 +195,7 @@ def chain(report: Report, steps: Sequence[Mapping[str, Any]]) -> Html:
     if made.get("base/load"):
         rows.append((say("chain.base"), str(made["base/load"])))
     for stage in stages(report):
-        name = tag("bdi", text(stage.get("name")))
+        name = bdi(stage.get("name"))
         for step, key in (("mix", "chain.data"), ("train", "chain.model")):
             output = made.get(f"{stage.get('name')}/{step}")
             if output:
@@ -202,7 +228,7 @@ def events(report: Report) -> Html:
     )
     rows = (
         [
-            tag("span", text(event.get("time") or DASH), cls="mono"),
+            tag("span", text(_moment(event.get("time"))), cls="mono"),
             text(event.get("event") or DASH),
             text(event.get("step") or DASH),
             prose(event.get("text") or DASH, 1000),
@@ -210,6 +236,12 @@ def events(report: Report) -> Html:
         for event in shown
     )
     return folded("events", note, table(say("events"), columns, rows))
+
+
+def _moment(time: object) -> str:
+    """To the second; a zone other than UTC stays as it was written."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00", str(time))
+    return f"{found[1]} {found[2]} UTC" if found else str(time or DASH)
 
 
 def recipe(report: Report) -> Html:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from samdan.report.markup import NOTHING, Html, join, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, join, tag, text
 from samdan.report.numbers import mapping, number
 from samdan.report.overview import hue
 from samdan.report.reading import BASE, Report, Stage, pair, stages
@@ -74,7 +74,7 @@ def _figure(name: str, models: list[Model]) -> Html:
         role="img",
     )
     listed = (
-        tag("span", tag("bdi", text(one.name)), text(f" {_shares(one)}"), cls=f"{one.hue} kind")
+        tag("span", bdi(one.name), text(f" {_shares(one)}"), cls=f"{one.hue} kind")
         for one in models
     )
     caption = tag("figcaption", *listed, tag("span", say("plane.how")))

@@ -6,20 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from samdan.report.evidence import section
-from samdan.report.markup import NOTHING, Html, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, join, prose, tag, text
 from samdan.report.numbers import DASH, mapping, sequence
 from samdan.report.overview import KINDS
 from samdan.report.reading import Report, risen
-from samdan.report.words import WORDS, say, spoken
+from samdan.report.words import in_turn, say, spoken
 
 OPEN_SAMPLES, MOST_SAMPLES = 4, 1000
+PRINTED = 40  # of a page on paper; a search that was made is printed whole
 MOST_BYTES = 600_000  # of the page; what is left out is counted, and is in report.json
 MOST_ANSWER = 3000  # characters
 
 Sample = Mapping[str, Any]
 
 
-def samples(report: Report) -> Html:
+def samples(report: Report, most_bytes: int = MOST_BYTES) -> Html:
     every = [mapping(sample) for sample in sequence(report.get("samples"))]
     if not every:
         return section("samples", tag("p", say("samples.none"), cls="soft"))
@@ -27,12 +28,13 @@ def samples(report: Report) -> Html:
     shown: list[Html] = []
     size = 0
     for sample in every[:MOST_SAMPLES]:
-        card = _sample(sample, kinds)
+        card = _sample(sample, kinds, len(shown) >= PRINTED)
         size += len(card.encode("utf-8", "replace"))
-        if shown and size > MOST_BYTES:
+        if shown and size > most_bytes:
             break
         shown.append(card)
     rest = shown[OPEN_SAMPLES:]
+    unprinted = max(0, len(shown) - PRINTED)
     folded = tag("details", tag("summary", say("samples.more", n=text(len(rest)))), *rest)
     left = len(every) - len(shown)
     note = tag("p", say("samples.left", n=text(left)), cls="soft") if left else NOTHING
@@ -44,24 +46,28 @@ def samples(report: Report) -> Html:
         *shown[:OPEN_SAMPLES],
         folded if rest else NOTHING,
         note,
+        tag("p", say("samples.unprinted", n=text(unprinted)), cls="soft unprinted")
+        if unprinted
+        else NOTHING,
     )
 
 
 def _search(judged: bool) -> Html:
     """Without script there is nothing to search with, and it is not shown."""
     field = tag("input", type="search", data_do="find", aria_label=spoken("samples.search"),
-                placeholder=" / ".join(WORDS["samples.search"]))  # fmt: skip
+                placeholder=spoken("samples.search"), **in_turn("samples.search"))  # fmt: skip
     found = tag("span", say("samples.found", n=tag("b", cls="found")), cls="soft small",
                 role="status")  # fmt: skip
     if not judged:
         return tag("div", field, found, cls="find")
-    kinds = (tag("option", text(spoken(f"samples.{kind}")), value=kind) for kind in
-             ("all", "gained", "lost"))  # fmt: skip
-    select = tag("select", *kinds, data_do="which", aria_label=spoken("samples.which"))
+    kinds = (tag("option", text(spoken(key)), value=kind, **in_turn(key)) for kind in
+             ("all", "gained", "lost") if (key := f"samples.{kind}"))  # fmt: skip
+    select = tag("select", *kinds, data_do="which", aria_label=spoken("samples.which"),
+                 **in_turn("samples.which"))  # fmt: skip
     return tag("div", field, select, found, cls="find")
 
 
-def _sample(sample: Sample, kinds: Mapping[str, str]) -> Html:
+def _sample(sample: Sample, kinds: Mapping[str, str], late: bool) -> Html:
     right = mapping(sample.get("right"))
     task = sample.get("task")
     label = join((say("prompt"), text(f" \u00b7 {task}") if task else NOTHING))
@@ -80,7 +86,7 @@ def _sample(sample: Sample, kinds: Mapping[str, str]) -> Html:
         tag("p", _written(sample.get("prompt")), cls="asked", dir="auto"),
         hint,
         answers,
-        cls="card sample",
+        cls="card sample late" if late else "card sample",
         data_turn=_turn(list(right.values())),
     )
 
@@ -96,7 +102,7 @@ def _answers(
     answers: Mapping[str, Any], right: Mapping[str, Any], kinds: Mapping[str, str]
 ) -> Iterator[Html]:
     for name, answer in answers.items():
-        heading = say("base") if name == "base" else tag("bdi", text(name))
+        heading = say("base") if name == "base" else bdi(name)
         kind = kinds.get(str(name), "")
         yield tag(
             "div",

@@ -84,7 +84,13 @@ margin-top:1rem}
 .answer{font-size:1.5rem;font-weight:750;line-height:1.3;letter-spacing:-.015em;
 margin:.15rem 0 .4rem}
 .changes{list-style:none;font-size:.93rem}.changes li{padding:.08rem 0}
+.moves li{display:grid;grid-template-columns:auto 1fr auto;gap:.4em;align-items:baseline}
+.moves+.small{margin-top:.35rem}
 .ask-card .said{white-space:pre-wrap;margin-top:.4rem}
+.time{margin-top:.7rem;font-size:.86rem;color:var(--soft)}
+.time svg{display:block;width:100%;height:12px;margin-bottom:.35rem}
+.t-other{fill:var(--other)}.t-cpt{fill:var(--cpt)}.t-sft{fill:var(--sft)}.t-dpo{fill:var(--dpo)}
+.t-rest{fill:var(--line)}
 .ship .card{border-left:6px solid;color:var(--ink)}
 .ship.good .card{background:var(--good-bg);border-color:var(--good)}
 .ship.bad .card{background:var(--bad-bg);border-color:var(--bad)}
@@ -92,6 +98,7 @@ margin:.15rem 0 .4rem}
 .ship.open .card{background:var(--open-bg);border-color:var(--open)}
 .ship .ask{color:var(--ink)}
 .stair{display:grid;gap:10px;margin-top:1.2rem;padding:0;list-style:none;align-items:end}
+.stair>*{min-width:0}
 .tier{border-top:5px solid var(--hue);padding:.75rem 1rem .8rem;display:flex;
 flex-direction:column;gap:.45rem}
 .tier .head{display:flex;flex-wrap:wrap;gap:.1rem .5rem;align-items:baseline}
@@ -106,9 +113,10 @@ color:var(--soft)}
 .notes{margin-top:1rem;padding:.7rem 1.2rem;font-size:.9rem}
 .notes ul{padding-left:1.1rem}
 @media screen and (min-width:900px),print{
-.stair.flat{grid-template-columns:repeat(auto-fit,minmax(280px,1fr))}
-.stair.n1{grid-template-columns:1fr}.stair.n2{grid-template-columns:1fr 1fr}
-.stair.n3{grid-template-columns:repeat(3,1fr)}.stair.n4{grid-template-columns:repeat(4,1fr)}
+.stair.flat{grid-template-columns:repeat(auto-fit,minmax(min(280px,100%),1fr))}
+.stair.n1{grid-template-columns:1fr}.stair.n2{grid-template-columns:repeat(2,minmax(0,1fr))}
+.stair.n3{grid-template-columns:repeat(3,minmax(0,1fr))}
+.stair.n4{grid-template-columns:repeat(4,minmax(0,1fr))}
 .stair:not(.flat){align-items:stretch}
 .stair:not(.flat) .tier:nth-child(1){margin-top:calc((var(--n) - 1)*22px)}
 .stair:not(.flat) .tier:nth-child(2){margin-top:calc((var(--n) - 2)*22px)}
@@ -125,7 +133,8 @@ vertical-align:bottom}
 tbody th{font-weight:600}
 tbody tr:first-child>*{border-top:0}
 th,td{overflow-wrap:break-word}th.head,td.text,td.set{overflow-wrap:anywhere}
-th.head{min-width:12rem}.num{text-align:right;white-space:nowrap}.lost .small{white-space:normal}
+th.head{min-width:12rem}table:has(.bar) th.head{width:28%}
+.num{text-align:right;white-space:nowrap}.lost .small{white-space:normal}
 .judged b{display:inline-block;min-width:4.2em}
 td.strong{font-weight:650}
 td .small,th .small{display:block;font-weight:400;color:var(--soft);font-size:.8rem}
@@ -143,6 +152,7 @@ tbody{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(320px,100%)
 tbody tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.4rem .6rem;
 align-content:start;padding:.65rem .8rem;background:var(--card);border:1px solid var(--line);
 border-radius:8px}
+tbody tr:has(>.set){grid-template-columns:repeat(4,minmax(0,1fr))}
 tbody tr>*{border:0!important;padding:0;text-align:left!important;min-width:0!important;
 width:auto!important}
 .two{grid-column:span 2}.lost{order:1;grid-column:1/-1}
@@ -186,6 +196,7 @@ summary{cursor:pointer;color:var(--soft);font-size:.9rem;padding:.2rem 0}
 summary h2{display:inline;color:var(--ink)}
 pre{margin:.5rem 0 0;padding:.9rem 1.1rem;overflow:auto;white-space:pre-wrap;
 font-size:.84rem;overflow-wrap:anywhere;word-break:normal}
+.left-out{margin-top:1rem}.unprinted{display:none}
 .find{display:none;flex-wrap:wrap;gap:.5rem .8rem;align-items:center;margin-top:.7rem}
 .js .find{display:flex}
 .find input{flex:1 1 16rem}
@@ -202,8 +213,8 @@ margin-top:.6rem}
 .answers>div{border-top:3px solid var(--hue,var(--other));padding-top:.35rem;min-width:0}
 .answers dt{font-size:.82rem;font-weight:700;color:var(--hue,var(--other))}
 .answers dd{white-space:pre-wrap;font-size:.93rem;max-height:24rem;overflow:auto}
-.facts{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;padding:.8rem 1.1rem;
-margin-top:.5rem;font-size:.9rem}
+.facts{display:grid;grid-template-columns:fit-content(40%) minmax(0,1fr);gap:.2rem 1.2rem;
+padding:.8rem 1.1rem;margin-top:.5rem;font-size:.9rem}
 .facts dt{color:var(--soft)}
 .facts.long{white-space:normal}
 footer{margin:3rem auto 2rem;color:var(--soft);font-size:.84rem}
@@ -214,7 +225,7 @@ _PRINT = """
 @page{margin:12mm}
 html{font-size:12px}
 body{font-size:9pt;background:#fff}
-.table{overflow:visible}
+.table{overflow:visible}.table:not(:has(tr:nth-child(7))){break-inside:avoid}
 th,td{padding:.3rem .5rem}th.head{min-width:9rem}.plot,.bar{min-width:90px}
 .judged b{min-width:0}thead{break-after:avoid}
 .answers{grid-template-columns:repeat(auto-fit,minmax(130px,1fr))}
@@ -223,11 +234,16 @@ th,td{padding:.3rem .5rem}th.head{min-width:9rem}.plot,.bar{min-width:90px}
 .kpis{grid-template-columns:repeat(6,1fr)}
 .asks{grid-template-columns:repeat(3,1fr)}.answer{font-size:1.25rem}
 nav,.tools,.find{display:none!important}
-.sample[hidden]{display:block!important}
+html:not(.searched) .sample.late,html.searched .unprinted{display:none}.unprinted{display:block}
+details::details-content{content-visibility:visible;block-size:auto}
+.sample{padding:.5rem .7rem;margin-top:.4rem}.answers{margin-top:.3rem}
+summary::marker{content:""}
+pre{font-size:7.5pt;line-height:1.4}
+a{text-decoration:none}
 main,header,footer{max-width:none;padding:0}
 section{margin-top:1.4rem}
-.card,figure,tr,.tier,.verdict{break-inside:avoid}
-h2,h3{break-after:avoid}
+.card,figure,tr,.tier,.verdict{break-inside:avoid}pre.card,dl.card,ol.card{break-inside:auto}
+h2,h3,summary,section>p.small{break-after:avoid}p{orphans:3;widows:3}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 }
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
@@ -245,10 +261,17 @@ JS = """(function(){
 var root=document.documentElement;
 root.classList.add('js');
 if(root.hasAttribute('data-auto'))root.lang=/^ko\\b/i.test(navigator.language||'')?'ko':'en';
+function speak(){
+var lang=root.lang==='ko'?'k':'e';
+[].forEach.call(document.querySelectorAll('[data-say-e]'),function(one){
+var said=one.getAttribute('data-say-'+lang);
+if(one.tagName==='OPTION')one.textContent=said;else one.setAttribute('aria-label',said);
+if(one.placeholder)one.placeholder=said;});
+}
 document.addEventListener('click',function(event){
 var button=event.target.closest('button[data-do]');
 if(!button)return;
-if(button.dataset.do==='language')root.lang=root.lang==='ko'?'en':'ko';
+if(button.dataset.do==='language'){root.lang=root.lang==='ko'?'en':'ko';speak();}
 else{var dark=root.dataset.theme?root.dataset.theme==='dark':
 matchMedia('(prefers-color-scheme: dark)').matches;
 root.dataset.theme=dark?'light':'dark';}
@@ -264,11 +287,13 @@ one.hidden=!(turn==='all'||one.dataset.turn===turn)||
 if(!one.hidden)n++;});
 [].forEach.call(document.querySelectorAll('.find .found'),function(one){one.textContent=n;});
 var rest=document.querySelector('#samples details');
-if(rest&&(words.length||turn!=='all'))rest.open=true;
+var asked=words.length>0||turn!=='all';
+root.classList.toggle('searched',asked);
+if(rest&&asked)rest.open=true;
 }
 document.addEventListener('input',function(event){
 if(/^(find|which)$/.test(event.target.dataset.do||''))find();});
-document.addEventListener('DOMContentLoaded',find);
+document.addEventListener('DOMContentLoaded',function(){speak();find();});
 var shut=[];
 addEventListener('beforeprint',function(){
 shut=[].slice.call(document.querySelectorAll('details:not([open])'));

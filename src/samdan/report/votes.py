@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from samdan.report.evidence import section
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, prose, tag, text
 from samdan.report.numbers import DASH, mapping, number, sequence
 from samdan.report.reading import Report
 from samdan.report.table import Cell, column, table
@@ -33,7 +33,7 @@ def votes(report: Report) -> Html:
 def _people(people: Part) -> Html:
     raters = ", ".join(f"{name} {_count(n)}" for name, n in mapping(people.get("raters")).items())
     counted = say("votes.people", votes=_n(people.get("votes")), pairs=_n(people.get("pairs")))
-    heading = tag("h3", counted, tag("span", tag("bdi", text(raters)), cls="small"))
+    heading = tag("h3", counted, tag("span", bdi(raters), cls="small"))
     agreed = mapping(people.get("agreement"))
     if number(agreed.get("pairs")):
         same = mapping(agreed.get("same"))
@@ -50,7 +50,7 @@ def _people(people: Part) -> Html:
 
 def _judge(name: str, judge: Part) -> Html:
     counted = say("votes.judge", votes=_n(judge.get("votes")), pairs=_n(judge.get("pairs")))
-    heading = tag("h3", tag("bdi", text(name)), tag("span", counted, cls="small"))
+    heading = tag("h3", bdi(name), tag("span", counted, cls="small"))
     orders = say(
         "votes.orders",
         n=_n(judge.get("both_orders")),
@@ -103,7 +103,7 @@ def _part(part: Part) -> Iterator[Html]:
 
 def _match(match: Part, controlled: Part) -> list[Html | Cell]:
     who = say(
-        "votes.over", b=tag("bdi", text(match.get("b"))), a=tag("bdi", text(match.get("a")))
+        "votes.over", b=bdi(match.get("b")), a=bdi(match.get("a"))
     )
     shown = tag("b", figure(_percent(match.get("share_b"))))
     return [
@@ -125,7 +125,7 @@ def _at_equal_length(row: Part) -> Html:
 def _strength(row: Part) -> list[Html | Cell]:
     shown = tag("b", figure(_points(row.get("points"))))
     return [
-        tag("bdi", text(row.get("model"))),
+        bdi(row.get("model")),
         join((shown, _small(_bounds(row.get("ci95"), _points)))),
     ]
 
@@ -141,8 +141,8 @@ def _left_out(found: Part) -> Iterator[Html]:
     said = [
         say(
             "votes.identical",
-            a=tag("bdi", text(row.get("a"))),
-            b=tag("bdi", text(row.get("b"))),
+            a=bdi(row.get("a")),
+            b=bdi(row.get("b")),
             n=_n(row.get("prompts")),
         )
         for row in map(mapping, sequence(found.get("identical")))

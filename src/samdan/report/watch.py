@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from samdan.report.bounds import LEVELS, bounded
 from samdan.report.evidence import curves, evidence
 from samdan.report.first import first_screen
 from samdan.report.live import memory_of
-from samdan.report.markup import NOTHING, Html, figure, join, prose, tag, text
+from samdan.report.markup import NOTHING, Html, bdi, figure, join, one_line, prose, tag, text
 from samdan.report.numbers import amount, duration, fixed, mapping, number, places, sequence, whole
 from samdan.report.overview import hue, spell, status, tiers, tools
 from samdan.report.page import events
@@ -25,6 +26,7 @@ def blocks(report: Report, now: Now, current: object) -> dict[str, Html]:
     ``now``: of now.json while a stage trains, else empty. ``current``: the step that is going on.
     """
     going = report.get("status") == "running"
+    report, _, _ = bounded(report, LEVELS[0])
     return {
         "top": _top(report, current if going else None),
         "now": _now(report, now) if going and now else NOTHING,
@@ -41,7 +43,7 @@ def title(report: Report, now: Now) -> str:
     """What a tab that is not looked at says."""
     step, of = number(now.get("step")), number(now.get("of"))
     share = f"{step / of:.0%} {now.get('stage')} \u00b7 " if step and of else ""
-    return f"{share}{report.get('name')} \u00b7 samdan"
+    return one_line(f"{share}{report.get('name')} \u00b7 samdan")
 
 
 def frame(name: str, lang: Literal["en", "ko"] | None, style: str, script: str) -> Html:
@@ -57,7 +59,7 @@ def frame(name: str, lang: Literal["en", "ko"] | None, style: str, script: str) 
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(style)),
     )
-    heading = tag("h1", tag("bdi", text(name)))
+    heading = tag("h1", bdi(name))
     lost = tag("p", say("watch.lost"), cls="lost-contact care", role="alert", hidden=True)
     places_ = (tag("div", data_block=block) for block in BLOCKS)
     body = tag(
@@ -79,7 +81,7 @@ def _top(report: Report, current: object) -> Html:
     said = prose(report["message"]) if report.get("message") else NOTHING
     if not current:
         return tag("p", said, cls="soft") if said else NOTHING
-    doing = join((say("watch.now"), text(" "), tag("b", tag("bdi", text(current)))))
+    doing = join((say("watch.now"), text(" "), tag("b", bdi(current))))
     return tag("p", doing, cls="soft doing")
 
 
@@ -115,7 +117,7 @@ def _cells(now: Now) -> Iterator[Html]:
         known = [value for value in values if value is not None]
         if known:
             trend = f"{fixed(known[0], places(known))} \u2192 {fixed(known[-1], places(known))}"
-            label = say("heldout", name=tag("bdi", text(name)))
+            label = say("heldout", name=bdi(name))
             yield tag("div", tag("dt", label), tag("dd", figure(trend)))
 
 

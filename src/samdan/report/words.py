@@ -115,6 +115,14 @@ WORDS: Mapping[str, Both] = {
     "data": ("What went in", "투입한 데이터"),
     "samples": ("Sample answers", "답변 비교"),
     "rules": ("Gates and monitors", "게이트와 감시 규칙"),
+    "left.stages": (
+        "{n} earlier stages are in report.json and not shown in detail.",
+        "이전 단계 {n}개의 자세한 내용은 report.json에 있습니다.",
+    ),
+    "left.rows": (
+        "{n} further rows are in report.json.",
+        "나머지 {n}행은 report.json에 있습니다.",
+    ),
     "settings": ("Settings", "설정"),
     "learning": ("What learned when", "학습한 부분과 시기"),
     "lineage": ("Lineage", "계보"),
@@ -240,6 +248,10 @@ WORDS: Mapping[str, Both] = {
         "{n} further samples are in report.json.",
         "나머지 답변 {n}개는 report.json에 있습니다.",
     ),
+    "samples.unprinted": (
+        "{n} further answers are in the page itself and not on paper: print what a search found.",
+        "나머지 답변 {n}개는 인쇄하지 않습니다. 화면에서 찾은 결과는 그대로 인쇄됩니다.",
+    ),
     "samples.none": ("No sample answers were written yet.", "아직 답변 예시가 없습니다."),
     # rules
     "stage": ("Stage", "단계"),
@@ -308,6 +320,12 @@ def known(group: str, word: object) -> Html:
 
 def english(key: str, **values: str) -> str:
     return WORDS[key][0].format(**values)
+
+
+def in_turn(key: str) -> dict[str, str]:
+    """Attributes of an element whose label the page's script puts into its language."""
+    english_text, korean_text = WORDS[key]
+    return {"data_say_e": english_text, "data_say_k": korean_text}
 
 
 def spoken(key: str) -> str:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import os
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from pydantic_core import from_json
 
 from samdan.lm.files import MAX_LINE, open_regular, parse_json
 from samdan.records import DataError
-from samdan.report.charts import smoothed
+from samdan.report.charts import reach_of
 from samdan.run.ledger import MAX_LINES_FILE
 
 CURVE = ("loss", "lr", "grad_norm", "tokens_per_second")
 MOST_ROWS, SLICES = 20_000, 500
+BLOCK = 1 << 20  # bytes of lines that are parsed at once
 _HELDOUT = "heldout/"
 
 
@@ -29,13 +34,22 @@ class Curves:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """A row without a step was damaged, and is passed over."""
-        step = _number(row.get("step"))
-        if math.isnan(step):
-            return
-        self.steps.append(step)
+        self.add_all([row])
+
+    def add_all(self, rows: Sequence[Mapping[str, Any]], heldout: bool = True) -> None:
+        """Column by column, since a million calls per value are seconds.
+
+        ``heldout``: whether any of the rows may hold a measurement.
+        """
+        steps = [_number(row.get("step")) for row in rows]
+        if any(step != step for step in steps):
+            rows = [row for row, step in zip(rows, steps, strict=True) if step == step]
+            steps = [step for step in steps if step == step]
+        self.steps.extend(steps)
         for key, column in self.columns.items():
-            column.append(_number(row.get(key)))
-        self.add_heldout(row)
+            column.extend([_number(row.get(key)) for row in rows])
+        for row in rows if heldout else ():
+            self.add_heldout(row)
 
     def add_heldout(self, row: Mapping[str, Any]) -> None:
         for key, value in row.items():
@@ -78,20 +92,37 @@ class Curves:
         count = len(self.steps)
         kept = {0, count - 1}
         for column in self.columns.values():
-            holes = [at for at, value in enumerate(column) if math.isnan(value)]
+            holes = [at for at, value in enumerate(column) if value != value]
             kept.update(holes[:SLICES])
             for part in range(SLICES):
-                slice_ = range(part * count // SLICES, (part + 1) * count // SLICES)
-                known = [at for at in slice_ if not math.isnan(column[at])]
-                if known:
-                    kept |= {min(known, key=column.__getitem__), max(known, key=column.__getitem__)}
+                start, end = part * count // SLICES, (part + 1) * count // SLICES
+                values: Sequence[float] = column[start:end]
+                if holes:
+                    values = [value for value in values if value == value]
+                if values:
+                    kept |= {column.index(find(values), start, end) for find in (min, max)}
         return kept
 
     def _smoothed(self, key: str, kept: Sequence[int]) -> list[float | None]:
+        """``charts.smoothed`` of all finite values, at the places that are kept."""
         column = self.columns[key]
-        points = [(float(at), value) for at, value in enumerate(column) if not math.isnan(value)]
-        found = dict(smoothed(points))
-        return [found.get(float(at)) for at in kept]
+        known = [value for value in column if value == value]
+        sums = array("d", accumulate(known, initial=0.0))
+        reach = reach_of(len(known))
+        whole = len(known) == len(column)
+        places: Mapping[int, int] = {}
+        if not whole:
+            finite = (at for at, value in enumerate(column) if value == value)
+            places = {at: place for place, at in enumerate(finite)}
+        found: list[float | None] = []
+        for at in kept:
+            place = at if whole else places.get(at)
+            if place is None:
+                found.append(None)
+            else:
+                low, high = max(0, place - reach), min(len(known), place + reach + 1)
+                found.append((sums[high] - sums[low]) / (high - low))
+        return found
 
 
 class Reader:
@@ -118,20 +149,45 @@ class Reader:
             if found[:2] != self._file or found[2] < self._at:
                 self._file, self._at, self.stages = found[:2], 0, {}
             opened.seek(self._at)
-            while line := opened.readline(MAX_LINE):
-                if not line.endswith(b"\n") and len(line) < MAX_LINE:
-                    break  # it is being written
-                self._at += len(line)
-                self._take(line)
+            for lines in _blocks(opened):
+                self._at += sum(map(len, lines))
+                self._take(lines)
         return self.stages
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, lines: Sequence[bytes]) -> None:
+        """Many lines are parsed at once, and one by one where one of them is damaged."""
+        block = b",".join(lines)
         try:
-            row = parse_json(line)
+            rows = from_json(b"[%b]" % block)  # three times as fast as json.loads
         except ValueError:
-            return
-        if isinstance(row, dict) and isinstance(row.get("stage"), str):
-            self.stages.setdefault(row["stage"], Curves()).add(row)
+            rows = [row for line in lines if (row := _parsed(line)) is not None]
+        known = [row for row in rows if isinstance(row, dict) and isinstance(row.get("stage"), str)]
+        heldout = b'"heldout/' in block
+        for stage, mine in groupby(known, key=itemgetter("stage")):
+            self.stages.setdefault(stage, Curves()).add_all(list(mine), heldout)
+
+
+def _blocks(opened: IO[bytes]) -> Iterator[list[bytes]]:
+    """Lines of about ``BLOCK`` bytes; one that is being written ends it, a huge one is cut."""
+    lines: list[bytes] = []
+    size = 0
+    while line := opened.readline(MAX_LINE):
+        if not line.endswith(b"\n") and len(line) < MAX_LINE:
+            break
+        lines.append(line)
+        size += len(line)
+        if size >= BLOCK:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return parse_json(line)
+    except ValueError:
+        return None
 
 
 def _stat(descriptor: int) -> tuple[int, int, int]:
@@ -140,6 +196,8 @@ def _stat(descriptor: int) -> tuple[int, int, int]:
 
 
 def _number(value: object) -> float:
+    if type(value) is float:
+        return value if value - value == 0.0 else math.nan  # no infinity
     if not isinstance(value, int | float) or isinstance(value, bool):
         return math.nan
     try:

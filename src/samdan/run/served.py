@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from samdan.evals.generate import Sampling, stream
 from samdan.lm.chat import ChatFormat, TemplateError
@@ -65,7 +65,11 @@ def _cut(text: str, stops: Sequence[str]) -> str | None:
 
 
 def serve(
-    places: Sequence[str], max_new_tokens: int, place: tuple[str, int], say: Callable[[str], None]
+    places: Sequence[str],
+    max_new_tokens: int,
+    place: tuple[str, int],
+    say: Callable[[str], None],
+    lang: Literal["en", "ko"] | None = None,
 ) -> None:
     """``places``: models or runs; ``place``: host and port. Blocks until it is interrupted."""
     try:
@@ -78,7 +82,7 @@ def serve(
     host, port = place
     served = Served(places, max_new_tokens)
     token = secrets.token_urlsafe(24)
-    server = Listening(application(served, token, [host]), token, host, port)
+    server = Listening(application(served, token, [host], lang), token, host, port)
     for line in warnings(host, "ask the models"):
         say(line)
     say(f"models: {', '.join(served.names)}")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from typing import Literal
 
 from samdan.judge.store import Votes
 from samdan.records import EnvironmentFailure
 from samdan.run.judging import Judged, Say
 
 
-def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> None:
+def listen(
+    judged: Judged,
+    place: tuple[str, int],
+    reveal: bool,
+    say: Say,
+    lang: Literal["en", "ko"] | None = None,
+) -> None:
     """``place``: host and port. Blocks until it is interrupted."""
     try:
         from samdan.judge.server import Listening, Session
@@ -22,7 +29,7 @@ def listen(judged: Judged, place: tuple[str, int], reveal: bool, say: Say) -> No
     host, port = place
     with Votes(judged.ledger.votes()) as votes:
         run = judged.ledger.folder.resolve().name
-        session = Session(run, judged.pairs, votes, partial(judged.summary, votes), reveal)
+        session = Session(run, judged.pairs, votes, partial(judged.summary, votes), reveal, lang)
         server = Listening(session, host, port)
         say(f"{len(judged.pairs)} pairs of {', '.join(judged.models)} for each rater")
         for (a, b), prompts in judged.chosen.identical.items():

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from samdan.lm.files import open_regular, parse_json, write_text
 from samdan.records import DataError
@@ -128,13 +128,16 @@ def _told(state: dict[str, Any]) -> Iterator[str]:
         yield "run the same command again to go on"
 
 
-def again(folder: Path) -> str:
-    """Brings report.html up to date and returns what ``samdan report`` prints."""
+def again(folder: Path, lang: Literal["en", "ko"] | None = None) -> str:
+    """Brings report.html up to date and returns what ``samdan report`` prints.
+
+    ``lang``: the page opens in it whatever the browser's language is.
+    """
     with understood(folder):
-        return _again(folder)
+        return _again(folder, lang)
 
 
-def _again(folder: Path) -> str:
+def _again(folder: Path, lang: Literal["en", "ko"] | None) -> str:
     from samdan.report import render, summary
 
     ledger = _existing(folder)
@@ -147,6 +150,8 @@ def _again(folder: Path) -> str:
 
         recipe = load_recipe(ledger.recipe_file)
         report = write_report(ledger, effective(recipe, accepted(ledger, recipe)))
+    if lang is not None:
+        write_text(page, render(report, lang))
     elif not page.is_file() or page.stat().st_mtime_ns < data.stat().st_mtime_ns:
         write_text(page, render(report))
     return printable(f"{summary(report)}\n{page}")

@@ -107,6 +107,8 @@ class _Wandb:
             x_disable_machine_info=True,
             x_disable_meta=True,
             x_disable_stats=True,
+            x_save_requirements=False,
+            host="-",
         )
         self._run = wandb.init(
             project=tracker.project,
@@ -177,7 +179,8 @@ class _Trackio:
         self._run.log({f"{stage}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
-        self._run.finish()
+        with _said_nothing():
+            self._run.finish()
 
 
 @contextlib.contextmanager
