@@ -198,12 +198,13 @@ def test_changed_data_are_read_again(reference: Path, recipe: Path, tmp_path: Pa
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real disk of one megabyte, where root may mount one."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A real disk of about one megabyte, where root may mount one; ``param``: kilobytes."""
+    size = getattr(request, "param", 1400)
     place = tmp_path / "disk"
     place.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1400k", "tmpfs", str(place)],
+        ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(place)],
         capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -212,6 +213,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.parametrize("small_disk", [1600], indirect=True)
 def test_a_disk_too_small_for_the_checkpoints_is_said_before_training(
     recipe: Path, before: Before, small_disk: Path
 ) -> None:

@@ -267,6 +267,20 @@ def test_bodies_are_bounded_in_size_and_time(
         assert status_of(opened.recv(1 << 16)) == 408
 
 
+def test_who_is_refused_while_still_sending_hears_why(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed over an unread body, the connection would be reset, and the answer lost with it."""
+    monkeypatch.setattr(guard, "MAX_UNREAD_SECONDS", 20.0)
+    with closing(socket.create_connection(("127.0.0.1", served.port), timeout=60)) as opened:
+        opened.sendall(served.head(X_Samdan_Token="wrong", Content_Length="60000") + b" " * 10)
+        time.sleep(0.3)
+        opened.sendall(b" " * 30_000)
+        time.sleep(0.3)
+        opened.sendall(b" " * 29_990)
+        assert status_of(opened.makefile("rb").read()) == 403
+
+
 def test_what_asks_too_often_waits(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rate, "allows", lambda *_: False)
     for method, path in (("POST", served.page.path), ("GET", f"/?token={served.token}")):
@@ -350,6 +364,7 @@ def requests(draw: st.DrawFn) -> Any:
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "MAX_HEAD_SECONDS", 0.3)
     monkeypatch.setattr(guard, "MAX_BODY_SECONDS", 0.3)
+    monkeypatch.setattr(guard, "MAX_UNREAD_SECONDS", 0.05)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None,

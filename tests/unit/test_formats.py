@@ -114,7 +114,10 @@ def test_missing_column_says_what_was_looked_for_and_what_is_there() -> None:
     # The mapping decides: a column of the right name does not stand in for the one it names.
     drop = as_document(row(text="a"), source(columns={"text": "body"}))
     assert isinstance(drop, Drop)
-    assert drop.detail == "looked for text (the file's 'body'); found text"
+    assert drop.detail == (
+        "columns names 'body', which the file does not have; looked for text (the file's 'body'); "
+        "found text"
+    )
     other = as_conversation(row(question="a"), PLAIN)
     shapes = "messages or conversations or prompt + completion or instruction + output"
     assert other == Drop("missing_column", ORIGIN, f"looked for {shapes}; found question")
@@ -363,7 +366,10 @@ def test_pairs_that_are_none(values: dict[str, Any], reason: str) -> None:
 def test_a_mapped_prompt_that_is_not_there_is_named() -> None:
     drop = as_pair(row(chosen="c", rejected="r"), source(columns={"prompt": "Q"}))
     assert isinstance(drop, Drop)
-    assert drop.detail == "looked for prompt (the file's 'Q'); found chosen, rejected"
+    assert drop.detail == (
+        "columns names 'Q', which the file does not have; looked for prompt (the file's 'Q'); "
+        "found chosen, rejected"
+    )
 
 
 # --- end markers ----------------------------------------------------------------------------------

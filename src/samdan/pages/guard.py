@@ -14,6 +14,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +27,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY: Final = 8192
 MAX_HEAD: Final = 16_384  # bytes of all names and values of a request's headers
 MAX_BODY_SECONDS: Final = 10.0
+MAX_UNREAD: Final = 1 << 20  # bytes of a refused request's body that are read all the same
+MAX_UNREAD_SECONDS: Final = 0.5
 # Two hundred people on one machine (a proxy, a test), one action every two seconds, two requests
 # each, are 200 a second.
 RATE: Final = 300.0
@@ -101,19 +104,20 @@ class Guard:
             await send(message)
 
         if not self._rate.allows((scope.get("client") or ("",))[0]):
-            await _refuse(guarded, 429, "too many requests; wait a second")
+            await _refuse(receive, guarded, 429, "too many requests; wait a second")
             return
         if fault := self._fault(scope):
-            await _refuse(guarded, *fault)
+            await _refuse(receive, guarded, *fault)
             return
         try:
             async with asyncio.timeout(MAX_BODY_SECONDS):
                 body = await _body(receive, self._most)
         except TimeoutError:
-            await _refuse(guarded, 408, f"a body is sent within {MAX_BODY_SECONDS:.0f} seconds")
+            why = f"a body is sent within {MAX_BODY_SECONDS:.0f} seconds"
+            await _refuse(receive, guarded, 408, why)
             return
         if body is None:
-            await _refuse(guarded, 413, f"a body has at most {self._most} bytes")
+            await _refuse(receive, guarded, 413, f"a body has at most {self._most} bytes")
             return
         given = False
 
@@ -186,7 +190,12 @@ async def _body(receive: Receive, most: int) -> bytes | None:
             return body
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
+async def _refuse(receive: Receive, send: Send, status: int, why: str) -> None:
+    """Answers and closes. A connection closed over an unread body is reset, and a client that is
+    still sending never sees the answer: so a little of the body is read first."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(MAX_UNREAD_SECONDS):
+            await _body(receive, MAX_UNREAD)
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     if status == 429:
         headers.append((b"retry-after", b"1"))
