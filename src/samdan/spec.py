@@ -7,6 +7,7 @@ expected and the nearest known key; they never show a traceback or a library's n
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args
 
@@ -19,6 +20,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from samdan.records import RecipeError
 from samdan.redaction import redacted, secret_in
+
+MAX_BRACKETS = 200  # open at once in a YAML text; nobody nests so deep
 
 # Strict, so that `beta: true` or `learning_rate: "fast"` is an error and not a number.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -102,6 +105,11 @@ def nearest_key(found: str, known: Sequence[str] | set[str]) -> str:
 
 def parse_yaml(text: str, name: str, such_as: str = "samdan: 1") -> CommentedMap:
     """YAML 1.2 text to a mapping that remembers its line numbers. Raises RecipeError."""
+    if _depth(text) > MAX_BRACKETS:  # the parser would need seconds to give up
+        raise RecipeError(
+            f"{name}: more than {MAX_BRACKETS} brackets or braces are open at once; is one of them "
+            f"not closed?"
+        )
     loader = YAML(typ="rt")
     loader.allow_duplicate_keys = False
     try:
@@ -119,6 +127,15 @@ def parse_yaml(text: str, name: str, such_as: str = "samdan: 1") -> CommentedMap
             f"{name}:1:1: found {found[:80]}, expected keys such as '{such_as}'{space}"
         )
     return tree
+
+
+def _depth(text: str) -> int:
+    """Brackets and braces open at once, those in quoted texts too."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _marked(name: str, error: MarkedYAMLError, what: str) -> str:

@@ -210,3 +210,10 @@ def test_errors_speak_of_recipes_and_come_before_training(text: str, expected: s
     assert expected in found
     assert "uple" not in found
     assert "Commented" not in found
+
+
+def test_brackets_without_end_are_refused_at_once() -> None:
+    """The parser itself needs seconds to come upon its limit of recursion."""
+    with pytest.raises(RecipeError, match="more than 200 brackets"):
+        parse_yaml('{"a": ' + "[" * 100_000, "recipe.yaml")
+    assert parse_yaml("a: [[1, 2], {b: [3]}]\nc: ']['\n", "recipe.yaml")["a"][0] == [1, 2]
