@@ -1,6 +1,6 @@
 """What `samdan plan --calibrate` says of a stage, next to what the run then takes.
 
-    python -m experiments.planned                # the table of docs/plan.md, about 20 minutes
+    python -m experiments.planned                # the table of docs/plan.md, about 20 minutes on quiet cores
     python -m experiments.planned --only tiny    # tries the code
 
 Every row is a run on a base with random weights of the shape and drawn text, in a process of its
@@ -44,6 +44,7 @@ WORDS = 400  # of the made-up language
 # Of `benchmarks.shapes`, hidden, layers, mlp, vocabulary, heads, key heads, tied; and smaller ones.
 SHAPES = {
     "135m": Shape(576, 30, 1536, 49_152, 9, 3, True),
+    "0.5b": Shape(896, 24, 4864, 151_936, 14, 2, True),
     "30m": Shape(384, 12, 1024, 24_576, 6, 2, True),
     "30m-untied": Shape(384, 8, 1024, 24_576, 6, 2, False),
     "tiny": Shape(64, 3, 160, 1024, 4, 2, True),
@@ -75,6 +76,8 @@ ROWS = (
     Row("135m cpt", "135m", "cpt", 15, 120, _batch(2, 1, 256)),
     Row("135m dpo", "135m", "dpo", 14, 40, _batch(4, 1, 320)),
     Row("135m sft, 3 micro-batches", "135m", "sft", 27, 60, _batch(2, 4, 320)),
+    Row("0.5b cpt", "0.5b", "cpt", 15, 120, _batch(2, 1, 256)),
+    Row("0.5b dpo", "0.5b", "dpo", 14, 40, _batch(4, 1, 320)),
     Row("30m cpt", "30m", "cpt", 60, 200, _batch(8, 1, 256)),
     Row("30m sft, LoRA", "30m", "sft", 40, 120, _batch(8, 1, 320) | {"lora": {"r": 16}}),
     Row("30m dpo", "30m", "dpo", 36, 60, _batch(8, 1, 320)),
