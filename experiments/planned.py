@@ -1,6 +1,6 @@
 """What `samdan plan --calibrate` says of a stage, next to what the run then takes.
 
-    python -m experiments.planned                # the table of docs/plan.md, about 20 minutes on quiet cores
+    python -m experiments.planned                # the table of docs/plan.md, 20 quiet minutes
     python -m experiments.planned --only tiny    # tries the code
 
 Every row is a run on a base with random weights of the shape and drawn text, in a process of its
