@@ -8,7 +8,7 @@ CARD: Mapping[str, tuple[str, str]] = {
     "what": ("What it is", "어떤 모델인가"),
     "made": (
         "A causal language model of {parameters} parameters, made by samdan {version} from {base} "
-        "in {n} stages: {stages}. This is the model after stage `{stage}`.",
+        "by {stages}. This is the model after stage `{stage}`.",
         "samdan {version}이 {base}에서 {n}개 단계({stages})로 만든, 파라미터 {parameters}개의 "
         "언어 모델입니다. `{stage}` 단계를 마친 모델입니다.",
     ),
