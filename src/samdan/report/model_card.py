@@ -114,7 +114,7 @@ def _what(facts: Facts, told: Sequence[Stage], report: Report, say: Say) -> Iter
     known = {"parameters": whole(number(facts.get("parameters"))), "version": facts["version"]}
     if told:
         kinds = [f"{code(s.get('name'))} {_kind(s, say)}" for s in told]
-        yield say("made", **known, base=_base(facts, say), n=len(told), stages=", ".join(kinds),
+        yield say("made", **known, base=_base(facts, say), stages=", ".join(kinds),
                   stage=markdown_text(facts.get("stage")))  # fmt: skip
     else:
         yield say("made.alone", **known)

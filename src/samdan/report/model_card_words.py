@@ -9,7 +9,7 @@ CARD: Mapping[str, tuple[str, str]] = {
     "made": (
         "A causal language model of {parameters} parameters, made by samdan {version} from {base} "
         "by {stages}. This is the model after stage `{stage}`.",
-        "samdan {version}이 {base}에서 {n}개 단계({stages})로 만든, 파라미터 {parameters}개의 "
+        "samdan {version}이 {base}에서 시작해 {stages} 단계를 거쳐 만든, 파라미터 {parameters}개의 "
         "언어 모델입니다. `{stage}` 단계를 마친 모델입니다.",
     ),
     "kind.cpt": ("continued pre-training (knowledge)", "지속 사전 학습(지식)"),
