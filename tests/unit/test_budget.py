@@ -408,3 +408,32 @@ def test_calibrating_records_are_like_the_stage(predicted: float) -> None:
         assert 800 < every <= 1000
         assert sum(r.trained.sum() for r in made) / every == pytest.approx(predicted, abs=0.03)
         assert all(max(r.span, 0) <= 60 for r in made)
+
+
+def test_calibration_is_as_deep_as_half_of_the_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between one layer and two, Qwen2.5-0.5B's noise was multiplied by 22: 46% off."""
+    from samdan.run import calibrating
+
+    shape = KNOWN_SHAPES["Qwen/Qwen2.5-0.5B"]
+    setting = Setting(512, precision="fp32", device="cpu")
+    for size, free, expected in ((24, 22, 8), (24, 7, 2), (8, 8, 2), (256, 256, 8)):
+        monkeypatch.setattr(calibrating, "host_size", lambda size=size: size * GIB)
+        monkeypatch.setattr(calibrating, "host_memory", lambda free=free: free * GIB)
+        assert calibrating.depths(shape, tiny.cpt(), setting) == (1, expected), (size, free)
+
+
+def test_a_machine_that_slows_down_does_not_change_what_a_layer_takes() -> None:
+    """Both depths of a turn suffer alike; medians of each would mix turns."""
+    from samdan.run import calibrating
+
+    def side(layers: int, seconds: list[float]) -> Any:
+        parts = ("gradients", "update", "forward")
+        taken = {part: [(second, second) for second in seconds] for part in parts}
+        return calibrating._Side(layers, None, None, iter(()), {}, taken)  # type: ignore[arg-type]
+
+    few, deep = side(1, [1.0, 5.0, 5.2]), side(3, [3.0, 7.0, 2.0])
+    rates = calibrating._rates([few, deep], 0, 1, 0.0)
+    assert rates.layer == pytest.approx(1.0)
+    assert rates.root == pytest.approx(4.0)
