@@ -7,6 +7,7 @@ is read without a bound. And where what outlives a run is kept.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -54,6 +55,12 @@ def read_regular(path: Path, most: int, follow: bool = True) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
     return content
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def appending(path: Path) -> IO[str]:

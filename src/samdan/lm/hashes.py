@@ -9,7 +9,6 @@ time.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from samdan.lm.files import cache_folder, write_json
+from samdan.lm.files import cache_folder, sha256_of, write_json
 
 SMALLEST = 1 << 20  # bytes; a smaller file is hashed as fast as it is looked up
 SETTLED_NS = 2_000_000_000  # unchanged for so long before it was hashed
@@ -40,8 +39,7 @@ def _hash_of(path: str, state: tuple[int, ...]) -> str:
     if file is not None and (known := _read(file).get(path)) and known[:-1] == list(state):
         return str(known[-1])
     began = time.time_ns()
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(Path(path))
     if file is not None and began - max(state[1:3]) > SETTLED_NS and _state(Path(path)) == state:
         _remember(file, path, [*state, digest])
     return digest

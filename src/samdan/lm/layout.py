@@ -19,6 +19,7 @@ from torch import Tensor
 
 from samdan.lm.files import write_json
 from samdan.lm.tensors import DTYPES, FLOATS, Checkpoint, Planned, write_checkpoint
+from samdan.lm.tokenizer import GENERIC
 from samdan.lm.trust import ASKS_FOR_CODE, read_config
 from samdan.records import DataError
 
@@ -32,7 +33,6 @@ _OF_THIS_MACHINE: Final = frozenset(
         *("tokenizer_file", "vocab_file", "cache_dir", "token"),
     )
 )
-_GENERIC: Final = ("TokenizersBackend", "PreTrainedTokenizerFast")
 # A Llama is a Qwen2 whose attention has one bias more: on the output, here zero.
 _OF_LLAMA: Final = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -126,7 +126,7 @@ def write_tokenizer(tokenizer: Any, folder: Path, longest: int | None) -> None:
     config = _plain(json.loads(file.read_text("utf-8")))
     if isinstance(config.get("extra_special_tokens"), list):  # a dict to transformers 4
         config["additional_special_tokens"] = config.pop("extra_special_tokens")
-    if config.get("tokenizer_class") in _GENERIC:
+    if config.get("tokenizer_class") in GENERIC:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"  # which both generations know
     if longest and not 0 < config.get("model_max_length", 0) <= longest:
         config["model_max_length"] = longest

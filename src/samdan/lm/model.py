@@ -24,7 +24,7 @@ from samdan.lm.skips import CARD, add_skips, export_config, has_skips, read_conf
 from samdan.lm.tokenizer import load_tokenizer
 from samdan.lm.trust import require_data_only
 from samdan.recipe import Architecture, Lora
-from samdan.records import DataError, EnvironmentFailure, RecipeError, SamdanError, first_line
+from samdan.records import DataError, EnvironmentFailure, RecipeError, SamdanError
 
 
 def load_model(
@@ -269,8 +269,7 @@ def load_chat(path: str, revision: str | None = None) -> ChatFormat:
     except (MemoryError, SamdanError):
         raise
     except Exception as error:  # tokenizers raises nothing more precise
-        why = first_line(error)[:500]
-        raise DataError(f"{path}: its tokenizer cannot be used: {why}") from None
+        raise DataError(f"{path}: its tokenizer cannot be used: {why(error)}") from None
 
 
 def best_device() -> torch.device:

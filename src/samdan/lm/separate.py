@@ -25,15 +25,19 @@ LEAK = 0.1  # 1: the neighbour counts as if it were the record's own text; fp32'
 ROUNDING = 1e-4  # of a log-probability in fp32: not told from none
 
 
-def require_separate(model: Any, where: str) -> None:
-    """Raises DataError where a record's log-probabilities change with what it is packed with."""
+def require_separate(model: Any, path: str, key: str = "base.path") -> None:
+    """Raises DataError where a record's log-probabilities change with what it is packed with.
+
+    ``key``: as in ``load_model``.
+    """
     leak = neighbours_share(model)
     if leak > LEAK:
+        where = f"{key}: " if key else ""
         raise DataError(
-            f"base.path: '{where}' is a {type(model).__name__}, whose records see their neighbours "
-            f"when packed on one row ({leak:.0%} of what joining them would change): it mixes "
-            f"tokens outside of attention. samdan cannot train or score it; choose a base "
-            f"that mixes them by attention alone"
+            f"{where}'{path}' is a {type(model).__name__}, whose records see their neighbours when "
+            f"packed on one row ({leak:.0%} of what joining them would change): it mixes tokens "
+            f"outside of attention. samdan cannot train or score it; choose a base that mixes "
+            f"them by attention alone"
         )
 
 

@@ -24,7 +24,7 @@ _SPLIT = (
 # One of these is in every folder with a tokenizer: without any, transformers makes an empty one.
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # What transformers writes for a tokenizer that is all in tokenizer.json.
-_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
+GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 # What follows a Korean noun, longest first. Split off, a noun is the same token whatever follows:
 # a tiny model need not learn that 부산이다, 부산에 and 부산은 name one city.
@@ -62,7 +62,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         # A folder's own word counts: beside a Qwen2 model AutoTokenizer takes Qwen2's class
         # whatever the files say, and that class splits text in its own way: other ids.
         declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")
-        loader = PreTrainedTokenizerFast if declared in _GENERIC else AutoTokenizer
+        loader = PreTrainedTokenizerFast if declared in GENERIC else AutoTokenizer
         tokenizer = loader.from_pretrained(path, revision=revision, trust_remote_code=False)
     except MemoryError:
         raise

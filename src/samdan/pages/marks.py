@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from samdan.report.markup import HIDDEN
+
+_CLASS: Final = "".join(rf"\u{{{first:x}}}-\u{{{last:x}}}" for first, last in HIDDEN)
 SCRIPT: Final = r"""function marked(text) {
   return text.replace(/\r\n/g, '\n').replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, function (one) {
     return String.fromCharCode(one === '\u007f' ? 0x2421 : 0x2400 + one.charCodeAt(0));
-  }).replace(/[\u0080-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\u{e0000}-\u{e007f}]/gu, function (one) {
+  }).replace(/[HIDDEN]/gu, function (one) {
     return '\u27e8U+' + one.codePointAt(0).toString(16).toUpperCase().padStart(4, '0') + '\u27e9';
   });
 }
-"""  # noqa: E501
+""".replace("HIDDEN", _CLASS)

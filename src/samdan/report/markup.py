@@ -21,10 +21,12 @@ SHORT = 16  # characters of a name that need no place to break
 # soft hyphen, zero-width and bidi characters, line separators, Hangul fillers, lone surrogates
 # (which UTF-8 cannot even encode), interlinear marks, tags. The joiners of emoji (U+200C, U+200D)
 # and variation selectors stay: text that people write needs them.
-_HIDDEN = re.compile(
-    "[\u0080-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
-    "\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
-)
+HIDDEN = (
+    (0x80, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B),
+    (0x200E, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0xFFFE, 0xFFFF), (0xD800, 0xDFFF), (0xE0000, 0xE007F),
+)  # fmt: skip
+_HIDDEN = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in HIDDEN)}]")
 _BREAKS = re.compile(r"(?<=[/_.:,(=])(?=[^/_.:,(=]{2})")
 _MARKDOWN = re.compile(r"[\\`*\[\]|~>]")
 _EMPTY_LINES = re.compile("\n(?:[ \t]*\n){3,}")

@@ -124,7 +124,7 @@ def write_answers(
 ) -> None:
     """Greedy answers of the models to prompts that they have not answered; kept in the run."""
     from samdan.evals.generate import greedy
-    from samdan.lm.model import best_device, load_chat, load_model
+    from samdan.lm.model import load_chat, load_model, to_best_device
     from samdan.records import Message
 
     kept: dict[str, Any] = dict(read_json(ledger.fresh_answers()))
@@ -136,7 +136,7 @@ def write_answers(
         if missing := [prompt for prompt in prompts if prompt not in said]:
             say(f"{name}: answers {len(missing)} prompts")
             chat = load_chat(str(_tokenizer(ledger, name)))
-            model = load_model(*_location(ledger, name)).to(best_device())
+            model = to_best_device(load_model(*_location(ledger, name)))
             asked = [chat.prompt((Message("user", prompt),)) for prompt in missing]
             answers = greedy(model, chat, asked, max_new_tokens)
             said |= {p: text for p, (text, _) in zip(missing, answers, strict=True)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samdan.evals.generate import Sampling, Written, stream
 from samdan.lm.folders import require_model
-from samdan.lm.model import best_device, load_chat, load_model
+from samdan.lm.model import load_chat, load_model, to_best_device
 from samdan.records import DataError, Message, RecipeError
 from samdan.run.ledger import Ledger
 from samdan.run.loading import load_recipe
@@ -26,7 +26,7 @@ class Models:
         twice = {name for name in names if names.count(name) > 1}
         self.names = [_longer(path) if name in twice else name for name, path in found]
         self._models = [
-            (load_model(path, key="").to(best_device()), load_chat(path)) for path in paths
+            (to_best_device(load_model(path, key="")), load_chat(path)) for path in paths
         ]
         self._dialogues: list[list[Message]] = [[] for _ in paths]
 

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from samdan.budget.shapes import EXPERTS
 from samdan.contexts import Infill
 from samdan.data.formats import records
 from samdan.data.sources import LEFT_OUT, files_of
@@ -32,13 +31,13 @@ from samdan.lm.scoring import Scorer
 from samdan.lm.skips import read_config
 from samdan.lm.tokenizer import load_tokenizer, train_tokenizer
 from samdan.lm.trust import require_data_only
-from samdan.lm.unlearned import unlearned
 from samdan.plan import tokenizer_sources, vocabulary_sources
 from samdan.recipe import AnyStage, ExistingBase, Recipe, ScratchBase, Source
 from samdan.records import DataError, Document, Drop, RecipeError, Record, SamdanError
 from samdan.run.growth_plan import depth_of
 from samdan.run.labels import judge_labels
 from samdan.run.loading import is_hub_id
+from samdan.run.not_trained import not_trained
 from samdan.tasks import BUILT_IN, Harness, Overlap, Task, locations
 
 LOOKED_AT = 300
@@ -62,8 +61,7 @@ def check(recipe: Recipe) -> Findings:
     found = Findings()
     chat = _tokenizer(recipe, found)
     _base(recipe, found)
-    _collect(found, partial(_unlearned, recipe, chat, found))
-    _collect(found, partial(_not_trained, recipe, found))
+    _collect(found, partial(_not_trained, recipe, chat, found))
     _collect(found, partial(_depth, recipe, found))
     _collect(found, partial(_vocabulary, recipe, chat, found))
     for stage, source in recipe.sources():
@@ -225,36 +223,10 @@ def _base(recipe: Recipe, found: Findings) -> None:
         found.fine.append(f"base: {base.path}")
 
 
-def _unlearned(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
-    """Special tokens of the template that the base has rows for, but never learned."""
+def _not_trained(recipe: Recipe, chat: ChatFormat | None, found: Findings) -> None:
     base = recipe.base
-    if not isinstance(base, ExistingBase) or chat is None or not Path(base.path).is_dir():
-        return
-    for token in unlearned(Path(base.path), chat.template_tokens()):
-        found.unverified.append(
-            f"base: the chat template writes {token}, whose embedding the base never learned (its "
-            f"row is all but zero). Full training will teach it, adapters will not; if a record "
-            f"begins with it, its gradient may overflow. A base.tokenizer whose template writes "
-            f"other tokens avoids both"
-        )
-
-
-def _not_trained(recipe: Recipe, found: Findings) -> None:
-    """What the base's configuration asks for in training, and samdan leaves out."""
-    base = recipe.base
-    if not isinstance(base, ExistingBase) or not Path(base.path).is_dir():
-        return
-    config = read_config(base.path).get_text_config()
-    if any(int(getattr(config, name, None) or 0) > 1 for name in EXPERTS):
-        found.unverified.append(
-            "base: a mixture of experts; the loss that balances its experts is not trained, so "
-            "look at the held-out loss of a long stage"
-        )
-    if dropped := getattr(config, "attention_dropout", 0.0):
-        found.unverified.append(
-            f"base: its config.json asks for attention_dropout {dropped}, which packed attention "
-            f"leaves out; the stage's own dropout takes its place"
-        )
+    if isinstance(base, ExistingBase) and Path(base.path).is_dir():
+        found.unverified += not_trained(Path(base.path), chat)
 
 
 def _by_likelihood(base: ExistingBase) -> str | None:

@@ -119,7 +119,7 @@ def scorer_of(
     ``key``: as in ``load_model``.
     """
     model = to_best_device(load_model(path, revision, key=key))
-    require_separate(model, path)
+    require_separate(model, path, key)
     return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
 
 

@@ -6,7 +6,6 @@ last: what has the target's name is whole and was found to be the same.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,9 @@ from typing import Any
 
 from samdan import __version__
 from samdan.lm import adapter, gguf, layout, ollama, sameness
-from samdan.lm.files import write_json
+from samdan.lm.files import sha256_of, write_json
 from samdan.lm.folders import appearing, require_free
-from samdan.lm.model import best_device, load_model
+from samdan.lm.model import load_model, to_best_device
 from samdan.lm.skips import MODEL_TYPE
 from samdan.lm.tensors import DTYPES, Checkpoint
 from samdan.lm.trust import read_config, require_data_only
@@ -138,13 +137,13 @@ def _write(
     known = [end for end in ends if end is not None]
     generation = layout.generation_config(subject.folder, config, known, pad)
     write_json(folder / "generation_config.json", generation)
-    differs, as_llama = _tokenizer(subject, folder, written)
+    differs, kind, as_llama = _tokenizer(subject, folder, written)
     _require_same(subject, differs, "tokenizer")
     added = layout.zero_biases(written, dtype) if as_llama else []
     say(f"writing {len(source.tensors)} tensors as {layout.NAMES[dtype]}")
     layout.write_weights(source, folder, dtype, wanted.shard_bytes, added, tied)
     say("comparing with the run's model")
-    check = _compared(subject, source, folder, dtype, tied)
+    check = _compared(subject, source, folder, dtype, tied, kind)
     _require_same(subject, list(check.differs), "model")
     sizes = [source.tensors[name].count for name in layout.names_of(source, tied)]
     return {
@@ -163,33 +162,36 @@ def _write(
 
 def _tokenizer(
     subject: Subject, folder: Path, config: dict[str, Any]
-) -> tuple[list[str], bool]:
-    """How plain transformers misreads the tokenizer; whether the settings were made a Llama's.
+) -> tuple[list[str], str, bool]:
+    """How plain transformers misreads the tokenizer, and by which class; whether the settings were
+    made a Llama's.
 
     ``config`` is changed where they are.
     """
-    differs = _read_otherwise(subject, folder)
+    differs, kind = _read_otherwise(subject, folder)
     llama = layout.as_llama(config) if differs else None
     if llama is None:
-        return differs, False
+        return differs, kind, False
     config.clear()
     config.update(llama)
     write_json(folder / "config.json", config)
-    return _read_otherwise(subject, folder), True
+    return (*_read_otherwise(subject, folder), True)
 
 
-def _read_otherwise(subject: Subject, folder: Path) -> list[str]:
+def _read_otherwise(subject: Subject, folder: Path) -> tuple[list[str], str]:
     theirs = sameness.auto_tokenizer(folder)
-    return sameness.other_tokens(subject.tokenizer, theirs, subject.texts, subject.asked())
+    asked = subject.asked()
+    found = sameness.other_tokens(subject.tokenizer, theirs, subject.texts, asked)
+    return found, type(theirs).__name__
 
 
 def _compared(
-    subject: Subject, source: Checkpoint, folder: Path, dtype: str, tied: bool
+    subject: Subject, source: Checkpoint, folder: Path, dtype: str, tied: bool, kind: str
 ) -> sameness.Sameness:
     count, differs = sameness.other_weights(source, folder, dtype, tied)
     exact = written = None
     if not differs:
-        model = load_model(str(subject.folder)).to(best_device())
+        model = to_best_device(load_model(str(subject.folder)))
         known = sameness.reference(model, subject.probes(), dtype)
         del model
         exact, written = sameness.logits(folder, known, dtype)
@@ -199,7 +201,6 @@ def _compared(
                     f"its logits in {what} differ by {found.rms:.3g} of their spread, more than "
                     f"{found.limit:.3g}"
                 ]
-    kind = type(sameness.auto_tokenizer(folder)).__name__
     texts = len(subject.texts) + len(subject.asked())
     return sameness.Sameness(count, texts, kind, exact, written, tuple(differs))
 
@@ -263,15 +264,10 @@ def _record(
         "dtype": layout.NAMES[dtype],
         "check": made["check"],
         "files": {
-            file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
             for file in sorted(folder.iterdir())
         },
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _clean(text: str, subject: Subject, wanted: Wanted) -> str:

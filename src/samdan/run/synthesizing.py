@@ -21,9 +21,10 @@ from samdan.data.synthesis.styles import STYLES
 from samdan.data.synthesis.teaching import Lesson, teach
 from samdan.data.synthesis.templates import Templates, load_templates
 from samdan.data.synthesis.values import Language
-from samdan.data.synthesis.write import Output, beside, sha256_of
+from samdan.data.synthesis.write import Output, beside
 from samdan.lm.client import Teacher
 from samdan.lm.endpoint import parse_endpoint, read_key
+from samdan.lm.files import sha256_of
 from samdan.records import DataError
 from samdan.spec import nearest_key
 

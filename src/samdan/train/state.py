@@ -8,7 +8,6 @@ each writes its own rows, and the main process does the rest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from samdan.lm.files import parse_json, read_regular
+from samdan.lm.files import parse_json, read_regular, sha256_of
 from samdan.train import parallel, pieces
 from samdan.train.averaging import Averaging
 from samdan.train.blocks import parameter_of
@@ -357,9 +356,7 @@ def _is_measure(entry: Any) -> bool:
 
 
 def _measure(file: Path) -> dict[str, Any]:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"bytes": file.stat().st_size, "sha256": digest}
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def _flush(path: Path) -> None:

@@ -16,7 +16,13 @@ import torch
 from samdan.data.selection.hashing import Float
 from samdan.lm.batch import Encoded, collate
 from samdan.lm.chat import ChatFormat
-from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model
+from samdan.lm.model import (
+    best_device,
+    bf16_is_fast,
+    load_chat,
+    load_model,
+    to_best_device,
+)
 from samdan.lm.scoring import Scorer, sum_by_sequence
 from samdan.lm.trust import require_data_only
 from samdan.packing import best_fit_decreasing, pieces_of
@@ -123,7 +129,7 @@ def sentence_embedder(spec: SentenceModel, where: str, poll: Poll = no_poll) -> 
     except (OSError, ValueError) as error:
         reason = first_line(error)
         raise DataError(f"{where}.path: cannot load an encoder: {reason}") from None
-    model = model.to(best_device()).eval()
+    model = to_best_device(model).eval()
 
     def embed(texts: Sequence[str]) -> Float:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
@@ -152,7 +158,7 @@ def _pooled(texts: Sequence[str], model: Any, tokenizer: Any, spec: SentenceMode
 
 def _load(path: str, revision: str | None, where: str) -> tuple[Scorer, ChatFormat]:
     try:
-        model = load_model(path, revision).to(best_device())
+        model = to_best_device(load_model(path, revision))
     except DataError as error:
         reason = str(error).removeprefix("base.path: ")
         raise DataError(f"{where}.path: {reason}") from None

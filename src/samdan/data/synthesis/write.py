@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -109,9 +108,3 @@ def _refuse_foreign(out: Path) -> None:
         row = {}
     if not isinstance(row, dict) or "lineage" not in row:
         raise DataError(f"--out {out}: exists and was not written by samdan synthesize")
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
