@@ -68,7 +68,14 @@ def test_modules_and_files_are_there(shown: Command) -> None:
     (source,) = [path for path in sources if path.is_file()]
     text = "".join(path.read_text("utf-8") for path in source.parent.glob("*.py"))
     options = [word.partition("=")[0] for word in words[2:] if word.startswith("--")]
-    assert [option for option in options if f'"{option}"' not in text] == []
+    known = {*re.findall(r'"(--[\w-]+)"', text), *negated(text)}
+    assert [option for option in options if option not in known] == []
+
+
+def negated(text: str) -> list[str]:
+    """What argparse's `BooleanOptionalAction` makes of an option: `--no-search` of `--search`."""
+    pairs = re.findall(r'"--([\w-]+)",[^"]*action=argparse\.BooleanOptionalAction', text)
+    return [f"--no-{name}" for name in pairs]
 
 
 @pytest.mark.parametrize("shown", of("make"))
