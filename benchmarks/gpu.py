@@ -167,7 +167,7 @@ def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
         model = add_lora(model, stage.lora, (), seed=0)
     if args.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    scorer = Scorer(model, bf16=not args.fp32, compile_layers=not args.eager)
+    scorer = Scorer(model, not args.fp32, not args.eager, not args.checkpointing)
     scorer.varlen = not args.padded
     with tempfile.TemporaryDirectory() as folder:
         data = training_data(Path(folder) / "shard", work)

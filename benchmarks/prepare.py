@@ -51,7 +51,7 @@ class Scale:
 
 
 FULL = Scale((10, 100, 1000), 8, 3)
-QUICK = Scale((10, 40), 1, 1)
+QUICK = Scale((5, 20), 1, 1)
 
 
 def measure_steps(texts: Sequence[str], tokenizer: Path, size: float, workers: int) -> Row:
@@ -216,7 +216,7 @@ def measured(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="10 and 40 MB")
+    parser.add_argument("--quick", action="store_true", help="5 and 20 MB")
     parser.add_argument("--data", type=Path, default=shared_data(ROOT), help="real data")
     parser.add_argument("--sizes", type=float, nargs="+", help="megabytes, ascending")
     parser.add_argument("--peer", type=float, help="megabytes for the comparison; 0: none")

@@ -61,6 +61,21 @@ def test_one_graph_serves_all_layers_and_every_batch() -> None:
     assert len(counted) <= 2
 
 
+def test_bf16_copies_need_no_graph_more() -> None:
+    """The layers hold their masters before and after each step, and copies within."""
+    ours, theirs = (tiny.model(num_hidden_layers=10) for _ in range(2))
+    counted = count_graphs(ours)
+    scorers = [Scorer(model, bf16=True) for model in (ours, theirs)]
+    for batch in batches():
+        for scorer in scorers:
+            with scorer.computing():
+                scorer(batch).sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(scorers[0](batch), scorers[1](batch), rtol=0, atol=0.05)
+    assert tiny.distance(tiny.gradients(ours), tiny.gradients(theirs)) < 0.02
+    assert len(counted) <= 3  # one without gradients
+
+
 def test_one_graph_serves_the_variable_length_kernel_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs need keys copied and documents do not: two graphs, for any number of either."""
 

@@ -1,7 +1,7 @@
 """Memory of a training step, by part, and at its peak.
 
-What the step really does: fp32 masters, gradients and states; under bf16, copies of the matrices
-and half-width layers with an fp32 residual stream; records packed without padding; a head that
+What the step really does: fp32 masters, gradients and states; under bf16, copies of the layers'
+weights and a residual stream of half the width; records packed without padding; a head that
 works by chunks of rows and keeps no logits where only their sum is wanted. The bytes of a layer
 follow from what its backward needs, counted in transformers' decoder layers; a test counts them
 again (`tests/unit/test_budget.py`). What a run then took: docs/plan.md.
@@ -118,7 +118,7 @@ def _peak(shape: Shape, stage: Stage, setting: Setting, parts: Mapping[str, floa
     forward = there + copies + held + before + parts["logits"]
     begins = there + copies + held + before + kept + root + layer
     ends = there + copies + parts["gradients"] + layer + (2 * root if before else root)
-    updates = there + parts["gradients"]
+    updates = there + parts["gradients"] + (0.0 if stage.gradient_checkpointing else copies)
     return max(forward, begins, ends, updates)
 
 
@@ -160,11 +160,11 @@ def layer_bytes(shape: Shape, stage: Stage, bf16: bool) -> float:
 
     fp32: of each norm its input, the normalised values and the result; queries, keys, values;
     attention's result twice; four times the MLP's width. A frozen norm keeps no normalised values.
-    bf16: the residual stream and its norms stay fp32; each matrix product casts its own input.
+    bf16: the same at half the width, but for the norms' inputs, which are widened to fp32.
     """
     d, ff, q, k = shape.hidden_size, shape.intermediate_size, shape.query_width, shape.key_width
     if bf16:
-        norms = 26 * d if stage.lora is None else 18 * d
+        norms = 16 * d if stage.lora is None else 12 * d
         found = norms + 6 * q + 4 * k + 8 * ff
         return float(found + (14 * stage.lora.r if stage.lora else 0))
     norms = 6 * d if stage.lora is None else 4 * d
@@ -177,14 +177,15 @@ def _activations(shape: Shape, stage: Stage, bf16: bool) -> float:
     around = 12.0 * shape.hidden_size
     whole = layer_bytes(shape, stage, bf16)
     if stage.gradient_checkpointing:
-        return 4.0 * shape.hidden_size * shape.num_hidden_layers + around
+        width = 2.0 if bf16 else 4.0
+        return width * shape.hidden_size * shape.num_hidden_layers + around
     return whole * shape.num_hidden_layers + around
 
 
 def _backward_of_layer(shape: Shape, bf16: bool) -> float:
     """Bytes of a token that a layer's backward makes: gradients of the MLP's inner values."""
     width = 2 if bf16 else 4
-    return float(width * 3 * shape.intermediate_size + 8 * shape.hidden_size)
+    return float(width * (3 * shape.intermediate_size + 2 * shape.hidden_size))
 
 
 def _predictions(setting: Setting) -> float:

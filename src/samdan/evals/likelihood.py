@@ -21,7 +21,8 @@ def sequence_log_probs(
     """Per record and sequence: log-probability of what is trained in it, and how many tokens."""
     out: list[list[tuple[float, int]]] = [[] for _ in records]
     subject.scorer.eval()
-    with torch.no_grad():  # a split model gathers its weights here, and trains on with them
+    # No inference mode: a split model gathers its weights here, and trains on with them.
+    with subject.scorer.computing(), torch.no_grad():
         for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
             subject.poll()
             batch = collate([records[number] for number in numbers])

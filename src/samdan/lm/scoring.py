@@ -7,6 +7,7 @@ returns. Head and loss lie inside the root's forward, as sharded training demand
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from samdan.lm import head, varlen
 from samdan.lm.batch import Batch
 from samdan.lm.compiled import compile_layers as compile_decoder_layers
+from samdan.lm.copies import Copies
 from samdan.lm.dropout import DropoutContext
 
 
@@ -22,13 +24,21 @@ class Scorer(nn.Module):
     """Wraps a transformers causal language model whose attention is ``samdan``'s.
 
     ``bf16``: compute in bf16 whatever precision the weights have; masters, gradients and optimizer
-    stay fp32. ``compile_layers``: compile the decoder layers, and the softmax of the head.
+    stay fp32. ``keep_copies``: of the layers' weights in bf16, instead of casting at each use.
+    ``compile_layers``: compile the decoder layers, and the softmax of the head.
     """
 
-    def __init__(self, model: Any, bf16: bool = False, compile_layers: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        bf16: bool = False,
+        compile_layers: bool = False,
+        keep_copies: bool = True,
+    ) -> None:
         super().__init__()
         self.model = model
         self.bf16 = bf16
+        self._copies = Copies(model, keep_copies)
         self.dropout = DropoutContext()
         self.varlen = True  # use the variable-length kernel where the device has it
         self.fused = bool(compile_layers and compile_decoder_layers(model))
@@ -36,6 +46,15 @@ class Scorer(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Around forwards, and around the backwards that follow them.
+
+        In bf16 the layers compute with copies of their weights, made once for all that lies within.
+        """
+        with self._copies.in_place() if self.bf16 else contextlib.nullcontext():
+            yield
 
     def forward(self, batch: Batch, total: bool = False) -> Tensor:
         """Log-probabilities [N], fp32, of ``batch.targets_N``; with ``total`` only their sum.
@@ -120,10 +139,14 @@ class Scorer(nn.Module):
         dtype = torch.bfloat16 if self.bf16 else next(self.model.parameters()).dtype
         return varlen.choose_form(device, dtype, heads, key_heads, width)
 
-    def _precision(self, device: torch.device) -> Any:
+    @contextlib.contextmanager
+    def _precision(self, device: torch.device) -> Iterator[None]:
+        """bf16 where it is asked for; what is in fp32 still, autocast casts at its use."""
         if not self.bf16:
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+            yield
+            return
+        with self.computing(), torch.autocast(device.type, dtype=torch.bfloat16):
+            yield
 
 
 def sum_by_sequence(logp_N: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -239,7 +239,8 @@ def _side(
     if stage.lora is not None:
         lora: Lora = stage.lora.model_copy(update={"quantize": "none"})
         model = add_lora(model, lora, (), 0)
-    scorer = Scorer(model, setting.precision == "bf16", choose_compile(stage))
+    bf16 = setting.precision == "bf16"
+    scorer = Scorer(model, bf16, choose_compile(stage), not stage.gradient_checkpointing)
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     to_best_device(scorer)

@@ -100,9 +100,12 @@ class Run:
             return str(self.ledger.model("base")), None
         return base.path, base.revision
 
-    def scorer(self, stage: str | None, precision: str = "auto") -> Scorer:
+    def scorer(
+        self, stage: str | None, precision: str = "auto", keep_copies: bool = True
+    ) -> Scorer:
         """The model of a stage (None: the base) on the best device, for measuring."""
-        return scorer_of(*self.model_location(stage), precision)
+        path, revision = self.model_location(stage)
+        return scorer_of(path, revision, precision, keep_copies=keep_copies)
 
     def stage(self, name: str) -> AnyStage:
         return self.recipe.stage(name)
@@ -112,15 +115,20 @@ class Run:
 
 
 def scorer_of(
-    path: str, revision: str | None = None, precision: str = "auto", key: str = "base.path"
+    path: str,
+    revision: str | None = None,
+    precision: str = "auto",
+    key: str = "base.path",
+    keep_copies: bool = True,
 ) -> Scorer:
     """A model on the best device, for measuring. Raises DataError where it cannot be packed.
 
-    ``key``: as in ``load_model``.
+    ``key``: as in ``load_model``. ``keep_copies``: as in ``Scorer``.
     """
     model = to_best_device(load_model(path, revision, key=key))
     require_separate(model, path, key)
-    return Scorer(model, bf16=resolve_precision(precision) == "bf16").eval()
+    bf16 = resolve_precision(precision) == "bf16"
+    return Scorer(model, bf16, keep_copies=keep_copies).eval()
 
 
 def resolve_precision(asked: str) -> str:

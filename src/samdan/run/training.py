@@ -128,7 +128,9 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     scratch = run.is_scratch(stage.name)
     if model.device.type != "meta" and not (quantized or scratch):
         require_separate(model, run.model_location(run.parent(stage.name))[0])
-    scorer = Scorer(model, bf16=chosen["precision"] == "bf16", compile_layers=chosen["compile"])
+    scorer = Scorer(
+        model, chosen["precision"] == "bf16", chosen["compile"], not stage.gradient_checkpointing
+    )
     if stage.dropout:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
     replace_lora_dropout(model, scorer.dropout)

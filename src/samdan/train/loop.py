@@ -170,19 +170,20 @@ def _accumulate(
     logged = {name: torch.zeros((), device=device) for name in objective.logged}
     sharded, fits = sharding.is_sharded(scorer), True
     try:
-        for batch in micro:
-            if not batch.num_targets:
-                if sharded:
-                    sharding.take_part(scorer)
-                continue
-            scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
-            sums = objective.loss_sums(scorer, batch)
-            scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
-            torch.stack(scaled).sum().backward()
-            for term, loss in sums.losses.items():
-                totals[term] += loss.detach()
-            for name, value in sums.logged.items():
-                logged[name] += value
+        with scorer.computing():
+            for batch in micro:
+                if not batch.num_targets:
+                    if sharded:
+                        sharding.take_part(scorer)
+                    continue
+                scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
+                sums = objective.loss_sums(scorer, batch)
+                scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
+                torch.stack(scaled).sum().backward()
+                for term, loss in sums.losses.items():
+                    totals[term] += loss.detach()
+                for name, value in sums.logged.items():
+                    logged[name] += value
     except RuntimeError as error:
         if sharded or not is_out_of_memory(error):
             raise

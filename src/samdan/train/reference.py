@@ -23,7 +23,7 @@ def reference_log_probs(
     out = torch.zeros(len(pieces), 2)
     lengths = [int(length) for length in pieces[:, 3]]
     scorer.eval()
-    with torch.inference_mode():
+    with scorer.computing(), torch.inference_mode():
         for numbers in best_fit_decreasing(lengths, capacity):
             poll()
             batch = collate([data.piece(number) for number in numbers], numbers)

@@ -66,7 +66,7 @@ def score_texts(
             pieces.append(Encoded(whole.tokens[part], whole.trained[part]))
             owner.append(number)
     nats, tokens = np.zeros(len(texts)), np.zeros(len(texts))
-    with torch.inference_mode():
+    with scorer.computing(), torch.inference_mode():
         for numbers in best_fit_decreasing([len(piece) for piece in pieces], CAPACITY):
             poll()
             batch = collate([pieces[number] for number in numbers])
@@ -97,7 +97,7 @@ def mean_states(
         for whole in chat.documents(texts)
     ]
     means: list[Any] = [None] * len(records)
-    with torch.inference_mode():
+    with scorer.computing(), torch.inference_mode():
         for numbers in best_fit_decreasing([len(record) for record in records], CAPACITY):
             poll()
             batch = collate([records[number] for number in numbers])
