@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,24 @@ def test_the_reference_does_not_depend_on_how_it_is_batched(tmp_path: Path) -> N
     torch.testing.assert_close(one, many, rtol=1e-5, atol=1e-4)
     save_reference(tmp_path / "reference.npy", one)
     assert torch.equal(load_reference(tmp_path / "reference.npy"), one)
+
+
+def test_the_reference_pass_is_a_forward_of_the_shared_prompts(tmp_path: Path) -> None:
+    """Its matrix products, counted: those of one forward, and fewer than with prompts twice."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def products(work: Callable[[], object]) -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            work()
+        return int(counter.get_total_flops())
+
+    scorer = Scorer(MODEL)
+    pairs = [tiny.pair(30, 8, 8, seed) for seed in range(6)]
+    data = tiny.steps(tmp_path, pairs, 1, 1).data
+    answers = [tiny.conversation(30, 8, seed) for seed in range(12)]
+    asked = products(lambda: reference_log_probs(scorer, data, capacity=1000))
+    assert asked == products(lambda: scorer(collate(pairs)))
+    assert asked < 0.7 * products(lambda: scorer(collate(answers)))
 
 
 def test_rewards_are_logged_as_means_over_pairs(other: Tensor) -> None:
