@@ -23,7 +23,7 @@ import torch
 from benchmarks.corpus import shared_data
 from benchmarks.shapes import SHAPES, model_flops, parameters
 from benchmarks.train_figures import Load, Step, compared, side_figures
-from benchmarks.train_handed import LLAMAFACTORY, figures, llamafactory
+from benchmarks.train_handed import Factory, figures, llamafactory
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
 from benchmarks.train_scale import FULL, QUICK, TINY, Scale, Workload, make_workload
@@ -44,12 +44,9 @@ Result = dict[str, Any]
 
 def measure(
     job: str, scale: Scale, data: Path | None, share: float | None, bf16: bool, alone: bool | None,
-    started: float, python: Path | None,
+    started: float, factory: Factory | None,
 ) -> Result:  # fmt: skip
-    """One workload, all sides. ``alone`` None: as the memory allows.
-
-    ``python``: the interpreter that LLaMA-Factory is installed for; None: not among the sides.
-    """
+    """One workload, all sides. ``alone`` None: as the memory allows."""
     shape = SHAPES[scale.shape]
     work = make_workload(job, scale, data, share)
     available = free_memory()
@@ -67,7 +64,7 @@ def measure(
             "trl_default": replace(plain, program="trl", options=default_flags(work.per_step)),
             "trl_best": replace(plain, program="trl", options=best),
             "plain": replace(plain, program="plain"),
-            **llamafactory(plain, python, work.records, Path(folder) / "handed"),
+            **llamafactory(plain, factory, work.records, Path(folder) / "handed"),
         }
         if alone is None:
             needed = len(sides) * STATE_BYTES * parameters(shape) + WORKING_BYTES
@@ -82,9 +79,8 @@ def measure(
     count = len(steps["samdan"])
     loads = [load(work.step(number + 1), scale.shape, backbone) for number in range(count)]
     found = outcome(job, steps, loads, peaks, peak)
-    if python is not None:
-        theirs = rounds[-1][1].get(LLAMAFACTORY)
-        found |= figures(found, theirs and theirs.about)
+    if factory is not None:
+        found |= figures(found, rounds[-1][1])
     return {
         **found,
         "matmul_peak_gflops": round(peak / 1e9, 1),
@@ -201,10 +197,11 @@ def main(job: str, given: list[str] | None = None) -> Result:
     if job != "dpo" or (args.shares is None and (args.quick or args.tiny)):
         shares = [None]
     data = None if args.tiny else args.data
+    factory = Factory(args.llamafactory, args.neat_packing) if args.llamafactory else None
     before = machine()
     found: Result = {}
     for share in shares:
-        one = measure(job, scale, data, share, bf16, args.alone or None, started, args.llamafactory)
+        one = measure(job, scale, data, share, bf16, args.alone or None, started, factory)
         if share is None:
             found = one
         else:
@@ -253,5 +250,8 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--llamafactory", type=Path, metavar="PYTHON", help="a side by the interpreter that has it"
     )
+    if job == "sft":
+        parser.add_argument("--neat-packing", action="store_true", help="LLaMA-Factory twice")
+    parser.set_defaults(neat_packing=False)
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     return parser

@@ -6,8 +6,8 @@ Its versions of the libraries need not draw the same random numbers, and it cann
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from benchmarks.gpu_trl import stand_in_tokenizer
 from benchmarks.shapes import build
 from benchmarks.train_samdan import stage_of
 from benchmarks.train_side import Spec
+from benchmarks.train_turns import Trace
 from samdan.lm.batch import Encoded
 
-LLAMAFACTORY = "llamafactory"
+LLAMAFACTORY, PACKED = "llamafactory", "llamafactory_packed"
 # Its examples' row a micro-batch; checkpointing is its default.
 FLAGS = {"batch": 1, "gradient_checkpointing": True}
 SETTINGS = (
@@ -28,19 +29,27 @@ SETTINGS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Factory:
+    """What the command line says of LLaMA-Factory."""
+
+    python: Path  # the interpreter that it is installed for
+    packed: bool  # it takes part once more, with its neat_packing
+
+
 def llamafactory(
-    plain: Spec, python: Path | None, records: Sequence[Encoded], folder: Path
+    plain: Spec, factory: Factory | None, records: Sequence[Encoded], folder: Path
 ) -> dict[str, Spec]:
-    """The side under ``python``, by name; none without one. Writes what it is handed."""
-    if python is None:
+    """Its sides by name; none where it is not asked for. Writes what they are handed."""
+    if factory is None:
         return {}
     hand_over(plain, records, folder)
     # Not resolved: an environment's interpreter is a link, and where it lies says which it is.
-    spec = replace(
-        plain, program=LLAMAFACTORY, options=FLAGS, python=str(python.absolute()),
-        handed=str(folder),
-    )  # fmt: skip
-    return {LLAMAFACTORY: spec}
+    python = str(factory.python.absolute())
+    spec = replace(plain, program=LLAMAFACTORY, options=FLAGS, python=python, handed=str(folder))
+    if not factory.packed:
+        return {LLAMAFACTORY: spec}
+    return {LLAMAFACTORY: spec, PACKED: replace(spec, options=FLAGS | {"neat_packing": True})}
 
 
 def hand_over(spec: Spec, records: Sequence[Encoded], folder: Path) -> None:
@@ -71,9 +80,10 @@ def unused(records: Sequence[Encoded], vocab: int) -> int:
     return int(np.argmin(seen))
 
 
-def figures(result: dict[str, Any], about: dict[str, Any] | None) -> dict[str, Any]:
+def figures(result: dict[str, Any], traces: Mapping[str, Trace]) -> dict[str, Any]:
     """The headline ratio and the versions, None where the side was left out."""
     ratios = result["ratios"].get(LLAMAFACTORY)
+    about = traces[LLAMAFACTORY].about if LLAMAFACTORY in traces else None
     return {
         "ratio_vs_llamafactory": ratios and ratios[result["ratio_is_of"]]["median"],
         "versions_llamafactory": about and about["versions"],

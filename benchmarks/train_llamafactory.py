@@ -5,8 +5,9 @@ SPEC.json``. Its libraries are older than those that samdan needs, so nothing of
 weights, tokenizer and settings come from the folder that `benchmarks.train_handed` wrote.
 
 What its examples name is set as they set it: full fine-tuning, one row a micro-batch. What they
-leave open stays at its default, gradient checkpointing above all. Not as it would: no packing and
-no shuffling, so that every side learns from the same records in the same steps.
+leave open stays at its default, gradient checkpointing above all. Not as it would: no shuffling,
+and no packing of texts, so that every side learns from the same records in the same steps. The
+option ``neat_packing`` (sft) packs the records of a step, which then do not see each other.
 """
 
 from __future__ import annotations
@@ -25,9 +26,17 @@ import torch
 
 from benchmarks.train_callback import summing, taking_turns
 from benchmarks.train_pipe import Told, Turns, serve
-from benchmarks.train_records import CHECKED, UNTRAINED, Record, check_reference, read
+from benchmarks.train_records import (
+    CHECKED,
+    UNTRAINED,
+    Record,
+    check_reference,
+    read,
+    spread_evenly,
+)
 
 STAGES = {"cpt": "pt", "sft": "sft", "dpo": "dpo"}
+MULTIPLE = 8  # its collators pad rows to a multiple of this
 VERSIONS = ("llamafactory", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
 
 
@@ -38,6 +47,7 @@ class Side:
         without_audio()
         self.told = told
         self.records = read(Path(told.work))
+        self.packed = bool(told.options.get("neat_packing"))
         self.folder = tempfile.TemporaryDirectory()
         self.trainer = self._trainer()
 
@@ -71,7 +81,7 @@ class Side:
             args=training_args,
             finetuning_args=tuning_args,
             data_collator=self._collator(model, model_args, template, loaded),
-            train_dataset=datasets.Dataset.from_list([self._row(r) for r in self.records]),
+            train_dataset=datasets.Dataset.from_list(self._all_rows()),
             **loaded,
             **reference,
         )
@@ -111,7 +121,7 @@ class Side:
         given = {
             "template": template,
             "model": model,
-            "pad_to_multiple_of": 8,
+            "pad_to_multiple_of": MULTIPLE,
             "label_pad_token_id": UNTRAINED,
             **loaded,
         }
@@ -119,15 +129,17 @@ class Side:
             return PairwiseDataCollatorWithPadding(**given)
         return SFTDataCollatorWith4DAttentionMask(
             **given,
+            block_diag_attn=model_args.block_diag_attn,
+            neat_packing=self.packed,
             attn_implementation=model.config._attn_implementation,
             compute_dtype=model_args.compute_dtype,
         )
 
     def _arguments(self) -> dict[str, Any]:
         given, told = self.told.options, self.told
-        batch = int(given["batch"])
-        if told.per_step % batch:
-            raise SystemExit(f"batch {batch} does not divide the {told.per_step} of a step")
+        batch, rows = int(given["batch"]), len(self._all_rows()) // told.steps
+        if rows % batch:
+            raise SystemExit(f"batch {batch} does not divide the {rows} rows of a step")
         settings = json.loads((Path(told.handed) / "settings.json").read_text("utf-8"))
         preference = {"pref_beta": settings.pop("beta"), "pref_loss": "sigmoid"}
         return (preference if told.job == "dpo" else {}) | settings | {
@@ -138,12 +150,13 @@ class Side:
             "template": "empty",
             "dataset": "the records",  # must be named; what is trained on is given to the trainer
             "cutoff_len": max(len(record) for record in self.records),
-            "packing": False,
+            "packing": self.packed,
+            "neat_packing": self.packed,
             "disable_shuffling": True,
             "disable_gradient_checkpointing": not given["gradient_checkpointing"],
             "output_dir": self.folder.name,
             "per_device_train_batch_size": batch,
-            "gradient_accumulation_steps": told.per_step // batch,
+            "gradient_accumulation_steps": rows // batch,
             "max_steps": told.steps,
             "lr_scheduler_type": "constant",
             "bf16": told.bf16,
@@ -154,6 +167,17 @@ class Side:
             "use_cpu": True,
             "dataloader_pin_memory": False,
         }  # fmt: skip
+
+    def _all_rows(self) -> list[dict[str, Any]]:
+        """Equally many for every step, of its records and no others."""
+        if not self.packed:
+            return [self._row(record) for record in self.records]
+        size = self.told.per_step
+        steps = [self.records[at : at + size] for at in range(0, len(self.records), size)]
+        longest = max(len(record) for record in self.records)
+        most = max(sum(map(len, step)) for step in steps)
+        rows = -(-most // longest)
+        return [packed(part) for step in steps for part in spread_evenly(step, rows)]
 
     def _row(self, record: Record) -> dict[str, Any]:
         """A record as its own preprocessing leaves one."""
@@ -172,7 +196,7 @@ class Side:
     @torch.no_grad()
     def _loss(self, records: Sequence[Record]) -> float:
         trainer = self.trainer
-        rows = [self._row(record) for record in records]
+        rows = [packed(records)] if self.packed else [self._row(record) for record in records]
         inputs = trainer._prepare_inputs(trainer.data_collator(rows))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.told.bf16):
             if self.told.job != "dpo":
@@ -184,6 +208,23 @@ class Side:
                 found["chosen_logps"], found["rejected_logps"], made_up[:, 0], made_up[:, 1]
             )
             return float(losses.mean())
+
+
+def packed(records: Sequence[Record]) -> dict[str, Any]:
+    """One row as its preprocessing makes one with ``neat_packing``, but no longer than needed.
+
+    The mask numbers the records from 1, padding is 0; its collator makes a mask of all pairs of
+    positions of it. It pads the row to the cutoff, and position ids nowhere else.
+    """
+    rows = [record.row() for record in records]
+    lengths = [len(tokens) for tokens, _ in rows]
+    padding = [0] * (-sum(lengths) % MULTIPLE)
+    return {
+        "input_ids": [token for tokens, _ in rows for token in tokens] + padding,
+        "labels": [label for _, labels in rows for label in labels] + [UNTRAINED] * len(padding),
+        "attention_mask": [n for n, size in enumerate(lengths, 1) for _ in range(size)] + padding,
+        "position_ids": [place for size in lengths for place in range(size)] + padding,
+    }
 
 
 def without_first(batch: Any) -> Any:

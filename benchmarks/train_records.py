@@ -50,6 +50,14 @@ class Record:
         return tokens.tolist(), labels.tolist()
 
 
+def spread_evenly(records: Sequence[Record], rows: int) -> list[list[Record]]:
+    """The records in so many rows of nearly equal length; none is empty if they suffice."""
+    filled: list[list[Record]] = [[] for _ in range(rows)]
+    for record in sorted(records, key=len, reverse=True):
+        min(filled, key=lambda row: sum(map(len, row))).append(record)
+    return filled
+
+
 class Paired(Protocol):
     """What the made-up reference needs of a pair: `Record` and samdan's `Encoded` have it."""
 

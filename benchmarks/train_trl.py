@@ -71,7 +71,7 @@ class Side:
 
         side = self
 
-        base = summing(taking_token_ids(trl.DPOTrainer if self.dpo else trl.SFTTrainer))
+        base: Any = summing(taking_token_ids(trl.DPOTrainer if self.dpo else trl.SFTTrainer))
 
         class Trainer(base):  # type: ignore[misc]
             def _precompute_ref_logps(self, *given: Any, **named: Any) -> Any:
