@@ -150,12 +150,12 @@ def taking_token_ids(trainer: Any) -> Any:
     return Trainer
 
 
-def stand_in_tokenizer() -> Any:
-    """A stand-in: the records are token ids already."""
+def stand_in_tokenizer(pad: int = 1) -> Any:
+    """A stand-in: the records are token ids already. ``pad``: the id of padding."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    inner = Tokenizer(models.WordLevel({"<eos>": 0, "<pad>": 1}, unk_token="<pad>"))
+    inner = Tokenizer(models.WordLevel({"<eos>": 0, "<pad>": pad}, unk_token="<pad>"))
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>", unk_token="<pad>"
     )

@@ -131,9 +131,7 @@ def measure_peer(texts: Sequence[str], size: float, rounds: int) -> dict[str, An
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_parquet(chosen, folder / "texts", PEER_WORKERS)
-        found = {
-            job: _compared(job, folder, rounds) for job in ("filters", "dedup")
-        }
+        found = {job: _compared(job, folder, rounds) for job in ("filters", "dedup")}
     planted = [identity(text) for text in chosen]
     megabytes = sum(len(text.encode()) for text in chosen) / 1e6
     about = {"mb": megabytes, "documents": len(planted), "planted": round(COPIES * len(planted))}

@@ -1,8 +1,9 @@
 """What `benchmarks.cpt`, `benchmarks.sft` and `benchmarks.dpo` share: whole steps next to peers.
 
-Sides: samdan; TRL at its defaults; TRL at its best flags; a plain PyTorch loop. Each is a process
-of its own on all cores, and they take turns, step by step, on the same records. The last line is
-one JSON object; docs/performance.md says what its numbers mean.
+Sides: samdan; TRL at its defaults; TRL at its best flags; a plain PyTorch loop; LLaMA-Factory, if
+its interpreter is named. Each is a process of its own on all cores, and they take turns, step by
+step, on the same records. The last line is one JSON object; docs/performance.md says what its
+numbers mean.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from benchmarks.corpus import shared_data
 from benchmarks.shapes import SHAPES, model_flops, parameters
 from benchmarks.train_figures import Load, Step, compared, side_figures
+from benchmarks.train_handed import Factory, figures, llamafactory
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
 from benchmarks.train_scale import FULL, QUICK, TINY, Scale, Workload, make_workload
@@ -42,7 +44,7 @@ Result = dict[str, Any]
 
 def measure(
     job: str, scale: Scale, data: Path | None, share: float | None, bf16: bool, alone: bool | None,
-    started: float,
+    started: float, factory: Factory | None,
 ) -> Result:  # fmt: skip
     """One workload, all sides. ``alone`` None: as the memory allows."""
     shape = SHAPES[scale.shape]
@@ -62,6 +64,7 @@ def measure(
             "trl_default": replace(plain, program="trl", options=default_flags(work.per_step)),
             "trl_best": replace(plain, program="trl", options=best),
             "plain": replace(plain, program="plain"),
+            **llamafactory(plain, factory, work.records, Path(folder) / "handed"),
         }
         if alone is None:
             needed = len(sides) * STATE_BYTES * parameters(shape) + WORKING_BYTES
@@ -75,10 +78,13 @@ def measure(
     steps, peaks, backbone = gathered(rounds)
     count = len(steps["samdan"])
     loads = [load(work.step(number + 1), scale.shape, backbone) for number in range(count)]
+    found = outcome(job, steps, loads, peaks, peak)
+    if factory is not None:
+        found |= figures(found, rounds[-1][1])
     return {
-        **outcome(job, steps, loads, peaks, peak),
+        **found,
         "matmul_peak_gflops": round(peak / 1e9, 1),
-        "flags": {name: spec.options for name, spec in sides.items() if spec.program == "trl"},
+        "flags": {name: spec.options for name, spec in sides.items() if spec.options},
         "tried": tried,
         "left_out": failed,
         "loss_differences": agreement.largest(),
@@ -119,7 +125,7 @@ def _rounds(
         if alone:
             traces = run_alone(specs, agreement, failed)
         else:
-            traces = run_round(specs, agreement, enough)
+            traces = run_round(specs, agreement, enough, failed)
         rounds.append((part.tokens(), traces))
     return rounds
 
@@ -191,10 +197,11 @@ def main(job: str, given: list[str] | None = None) -> Result:
     if job != "dpo" or (args.shares is None and (args.quick or args.tiny)):
         shares = [None]
     data = None if args.tiny else args.data
+    factory = Factory(args.llamafactory, args.neat_packing) if args.llamafactory else None
     before = machine()
     found: Result = {}
     for share in shares:
-        one = measure(job, scale, data, share, bf16, args.alone or None, started)
+        one = measure(job, scale, data, share, bf16, args.alone or None, started, factory)
         if share is None:
             found = one
         else:
@@ -240,5 +247,11 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument("--fp32", action="store_true", help="also where bf16 is fast")
     parser.add_argument("--shares", type=float, nargs="*", help="dpo: drawn pairs' prompt shares")
     parser.add_argument("--data", type=Path, default=shared_data(ROOT), help="real data")
+    parser.add_argument(
+        "--llamafactory", type=Path, metavar="PYTHON", help="a side by the interpreter that has it"
+    )
+    if job == "sft":
+        parser.add_argument("--neat-packing", action="store_true", help="LLaMA-Factory twice")
+    parser.set_defaults(neat_packing=False)
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     return parser

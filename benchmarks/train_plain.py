@@ -18,9 +18,11 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.shapes import build
+from benchmarks.train_pipe import Turns
+from benchmarks.train_records import check_reference
 from benchmarks.train_samdan import stage_of
-from benchmarks.train_side import Spec, Turns
-from benchmarks.train_work import check_reference, records_of
+from benchmarks.train_side import Spec
+from benchmarks.train_work import records_of
 from benchmarks.watch import timed
 from samdan.lm.batch import Encoded
 

@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.gpu import make_stage
 from benchmarks.shapes import backbone_parameters, build
-from benchmarks.train_side import Spec, Turns
-from benchmarks.train_work import check_reference
+from benchmarks.train_pipe import Turns
+from benchmarks.train_records import check_reference
+from benchmarks.train_side import Spec
 from benchmarks.watch import timed
 from samdan.lm.batch import Encoded, collate
 from samdan.lm.machine import keep_freed_memory

@@ -16,9 +16,12 @@ import torch
 
 from benchmarks.gpu_trl import row_of, stand_in_tokenizer, taking_token_ids
 from benchmarks.shapes import build
+from benchmarks.train_callback import summing, taking_turns
+from benchmarks.train_pipe import Turns
+from benchmarks.train_records import check_reference
 from benchmarks.train_samdan import stage_of
-from benchmarks.train_side import Spec, Turns
-from benchmarks.train_work import check_reference, records_of
+from benchmarks.train_side import Spec
+from benchmarks.train_work import records_of
 from benchmarks.watch import timed
 from samdan.lm.batch import Encoded
 
@@ -50,7 +53,7 @@ class Side:
         return facts if self.reference is None else facts | {"reference": self.reference}
 
     def train(self, turns: Turns) -> None:
-        self.trainer.add_callback(_taking_turns(turns, self.trainer))
+        self.trainer.add_callback(taking_turns(turns, self.trainer))
         self.trainer.train()
 
     @torch.no_grad()
@@ -68,14 +71,9 @@ class Side:
 
         side = self
 
-        class Trainer(taking_token_ids(trl.DPOTrainer if self.dpo else trl.SFTTrainer)):  # type: ignore[misc]
-            step_loss = 0.0
+        base: Any = summing(taking_token_ids(trl.DPOTrainer if self.dpo else trl.SFTTrainer))
 
-            def training_step(self, *given: Any, **named: Any) -> Any:
-                loss = super().training_step(*given, **named)
-                self.step_loss += float(loss)
-                return loss
-
+        class Trainer(base):  # type: ignore[misc]
             def _precompute_ref_logps(self, *given: Any, **named: Any) -> Any:
                 found, side.reference = timed(
                     lambda: super(Trainer, self)._precompute_ref_logps(*given, **named)
@@ -154,23 +152,3 @@ class Side:
         finally:
             trainer.precompute_ref_logps = before
             trainer._metrics["train"].clear()
-
-
-def _taking_turns(turns: Turns, trainer: Any) -> Any:
-    """A callback that waits before every optimizer step and reports after it.
-
-    A turn holds everything between two steps' ends: batches fetched, logging, gradients, update.
-    """
-    from transformers import TrainerCallback
-
-    class TakingTurns(TrainerCallback):  # type: ignore[misc]
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
-            turns.wait()
-
-        def on_step_end(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
-            turns.done(loss=trainer.step_loss)
-            trainer.step_loss = 0.0
-            if state.global_step < state.max_steps:
-                turns.wait()
-
-    return TakingTurns()

@@ -8,17 +8,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.train_figures import Step, differences
 from benchmarks.train_side import Spec
 from benchmarks.watch import ROOT
 
 Facts = dict[str, Any]
+T = TypeVar("T")
 FEWEST = 2  # measured steps, whatever the time
 # Relative. In fp32 what is left is the order of sums; in bf16 the order of roundings.
 TOLERANCE = {False: 1e-4, True: 2e-2}
@@ -26,6 +27,29 @@ TOLERANCE = {False: 1e-4, True: 2e-2}
 
 class SideError(Exception):
     """A side's process ended before its turn did; carries the end of what it wrote to stderr."""
+
+
+def command(spec: Spec, file: Path) -> list[str]:
+    """Under this interpreter the side that imports samdan; under another the program alone."""
+    program = f"benchmarks.train_{spec.program}" if spec.python else "benchmarks.train_side"
+    return [spec.python or sys.executable, "-m", program, str(file)]
+
+
+def environment(spec: Spec) -> dict[str, str]:
+    """Another interpreter finds `benchmarks`, but neither samdan nor what is installed for it.
+
+    Nor the folder that it is started in, whose files may have a library's name.
+    """
+    paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    return (
+        os.environ
+        | {
+            "PYTHONPATH": str(ROOT) if spec.python else os.pathsep.join(filter(None, paths)),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        | ({"PYTHONSAFEPATH": "1"} if spec.python else {})
+    )
 
 
 class Running:
@@ -39,17 +63,14 @@ class Running:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._errors = self._stack.enter_context((folder / "stderr").open("w+"))
         (folder / "spec.json").write_text(json.dumps(asdict(self.spec)), "utf-8")
-        command = [sys.executable, "-m", "benchmarks.train_side", str(folder / "spec.json")]
-        paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            env=environment, text=True,
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                command(self.spec, folder / "spec.json"), stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=self._errors, env=environment(self.spec), text=True,
+            )  # fmt: skip
+        except OSError as error:
+            self._stack.close()
+            raise SideError(f"{self.name} did not start: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,22 +158,28 @@ def run_round(
     specs: Mapping[str, Spec],
     agreement: Agreement | None = None,
     enough: Callable[[int, float], bool] = lambda measured, seconds: False,
+    failed: dict[str, str] | None = None,
 ) -> dict[str, Trace]:
     """All given sides at once, each waiting while another works; the order turns every step.
 
     ``enough`` is asked after every measured step: so many are done, the last one took all sides so
-    many seconds. Raises SideError, and SystemExit where losses differ.
+    many seconds. With ``failed`` a peer that does not start or begin is noted there and left out.
+    Raises SideError, and SystemExit where losses differ.
     """
     with ExitStack() as stack:
-        sides = {name: stack.enter_context(Running(name, spec)) for name, spec in specs.items()}
-        traces = {name: Trace(side.heard()) for name, side in sides.items()}
-        for name, side in sides.items():
-            traces[name].begun = side.turn()
+        sides = _each(specs, lambda name: stack.enter_context(Running(name, specs[name])), failed)
+        traces = _each(sides, lambda name: Trace(sides[name].heard()), failed)
+
+        def begin(name: str) -> Trace:
+            begun = sides[name].turn()
             if agreement is not None:
-                agreement.hear("check", name, traces[name].begun["checked_loss"])
+                agreement.hear("check", name, begun["checked_loss"])
+            return replace(traces[name], begun=begun)
+
+        traces = _each(traces, begin, failed)
         for number in range(next(iter(specs.values())).steps):
             started = time.perf_counter()
-            names = list(sides)
+            names = list(traces)
             for name in names if number % 2 == 0 else reversed(names):
                 traces[name].turns.append(facts := sides[name].turn())
                 if number == 0 and agreement is not None:
@@ -160,6 +187,26 @@ def run_round(
             if number and enough(number, time.perf_counter() - started):
                 break
     return traces
+
+
+def _each(
+    names: Iterable[str], act: Callable[[str], T], failed: dict[str, str] | None
+) -> dict[str, T]:
+    """What ``act`` returns for every name; with ``failed``, peers whose turn fails go there."""
+    found: dict[str, T] = {}
+    for name in names:
+        try:
+            found[name] = act(name)
+        except SideError as error:
+            if failed is None or name == "samdan":
+                raise
+            leave_out(name, error, failed)
+    return found
+
+
+def leave_out(name: str, error: SideError, failed: dict[str, str]) -> None:
+    failed[name] = last_line(error)
+    print(f"left out: {name}: {failed[name]}", flush=True)
 
 
 def run_alone(
@@ -179,8 +226,7 @@ def run_alone(
         except SideError as error:
             if name == "samdan":
                 raise
-            failed[name] = last_line(error)
-            print(f"left out: {failed[name]}", flush=True)
+            leave_out(name, error, failed)
     return found
 
 

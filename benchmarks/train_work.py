@@ -15,16 +15,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.corpus import originals
 from benchmarks.gpu import Work, training_data
 from benchmarks.shapes import blocks, conversations, pairs
+from benchmarks.train_records import SEED
 from samdan.lm.batch import Encoded
 from samdan.lm.shards import Index, TrainingData
 from samdan.packing import pieces_of
 
-SEED = 11
 FALLBACK_SHARE = 0.2  # of the prompt, where no real pairs are at hand: near that of the real ones
 WARM_TOKENS = 64  # of a part of a record that is cut short for a warm-up
 
@@ -123,13 +122,3 @@ def load(folder: Path) -> TrainingData:
 
 def records_of(data: TrainingData) -> list[Encoded]:
     return [data.piece(number) for number in range(len(data.index.pieces))]
-
-
-def check_reference(records: Sequence[Encoded], vocab: int) -> NDArray[np.float32]:
-    """Made-up reference log-probabilities [pairs, 2], near those of random weights.
-
-    With a model's own, the loss at the first step is log 2 whatever the model computes.
-    """
-    noise = np.random.default_rng(SEED).normal(0, 3, (len(records), 2))
-    counts = [(r.span - r.prefix, len(r) - r.span) for r in records]
-    return (noise - np.log(vocab) * np.asarray(counts)).astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+
+from benchmarks.train_pipe import processor_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY_SECONDS = 0.05
@@ -80,11 +81,6 @@ def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     found = work()
     seconds = time.perf_counter() - started
     return found, {"seconds": seconds, "cpu_seconds": processor_seconds() - before}
-
-
-def processor_seconds() -> float:
-    of = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(sum(resource.getrusage(who)[:2]) for who in of)
 
 
 def resident_mb() -> float:
