@@ -44,9 +44,9 @@ Result = dict[str, Any]
 
 def measure(
     job: str, scale: Scale, data: Path | None, share: float | None, bf16: bool, alone: bool | None,
-    started: float, factory: Factory | None,
+    started: float, factory: Factory | None, compiled: bool,
 ) -> Result:  # fmt: skip
-    """One workload, all sides. ``alone`` None: as the memory allows."""
+    """One workload, all sides. ``alone`` None: as the memory allows; ``compiled``: ours only."""
     shape = SHAPES[scale.shape]
     work = make_workload(job, scale, data, share)
     available = free_memory()
@@ -60,7 +60,7 @@ def measure(
         if scale.search:
             best, tried = search(plain, work.step(1), Path(folder) / "search")
         sides = {
-            "samdan": replace(plain, program="samdan"),
+            "samdan": replace(plain, program="samdan", options={"compile": compiled}),
             "trl_default": replace(plain, program="trl", options=default_flags(work.per_step)),
             "trl_best": replace(plain, program="trl", options=best),
             "plain": replace(plain, program="plain"),
@@ -201,7 +201,9 @@ def main(job: str, given: list[str] | None = None) -> Result:
     before = machine()
     found: Result = {}
     for share in shares:
-        one = measure(job, scale, data, share, bf16, args.alone or None, started, factory)
+        one = measure(
+            job, scale, data, share, bf16, args.alone or None, started, factory, args.compile
+        )
         if share is None:
             found = one
         else:
@@ -244,6 +246,7 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--alone", action="store_true", help="one process at a time, to save memory"
     )
+    parser.add_argument("--compile", action="store_true", help="our layers compiled, no peer's")
     parser.add_argument("--fp32", action="store_true", help="also where bf16 is fast")
     parser.add_argument("--shares", type=float, nargs="*", help="dpo: drawn pairs' prompt shares")
     parser.add_argument("--data", type=Path, default=shared_data(ROOT), help="real data")

@@ -36,7 +36,7 @@ class Side:
         self.spec = spec
         keep_freed_memory()
         self.model = build(spec.sizes, torch.device("cpu"), torch.float32)
-        self.scorer = Scorer(self.model, bf16=spec.bf16)
+        self.scorer = Scorer(self.model, spec.bf16, spec.options.get("compile", False))
         self.data = spec.data()
         self.stage = stage_of(spec.job)
         self.reference: torch.Tensor | None = None
