@@ -29,10 +29,16 @@ ifeq ($(JOBS),0)
 XDIST :=
 else
 XDIST := -n $(JOBS) --dist loadfile
-test test-all: export OMP_NUM_THREADS := 1
+test test-all oldest: export OMP_NUM_THREADS := 1
 endif
 
-.PHONY: help demo test test-all lint soak fuzz lock licenses sbom audit site clean
+# What `make oldest` runs: training, resuming, export, the models' parts, recipes and the commands.
+OLDEST_TESTS := $(wildcard $(foreach t,smoke run resume split bf16 processes export,tests/e2e/test_$(t).py) \
+  $(foreach t,adapters attention averaging chat chat_templates compiled copies docs_commands dropout \
+    exporting growing_depth head loading merge_command merging model_card monitors objectives optim packing \
+    processes readers recipes rope rows spec state tensors unfreezing varlen vocabulary watchdog writer,tests/unit/test_$(t).py))
+
+.PHONY: help demo test test-all oldest lint soak fuzz lock licenses sbom audit site clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -47,6 +53,9 @@ test: lint  ## install with the test extra, lint, and run the test suite
 test-all: lint  ## the same with every test and the types of all modules
 	@$(PY) -m mypy
 	@$(PY) -m pytest -q $(XDIST) $(PYTEST_ARGS)
+
+oldest: $(VENV)/.oldest  ## the training path's tests with the least version of every core dependency (4.9 GB)
+	@$(VENV)/oldest/bin/python -m pytest -q $(XDIST) -m "not slow and not gpu and not network" $(OLDEST_TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.test  ## ruff on everything, mypy on the core
 	@$(PY) -m ruff check --quiet .
@@ -108,6 +117,15 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing samdan and its test tools into $(VENV) (about 1.6 GB; once)"
 	@$(PIP_INSTALL) -e '.[test]'
 	@touch $(VENV)/.core $@
+
+# torch's build for CUDA comes with them, also where no such device is: the index has no other of old releases.
+$(VENV)/.oldest: $(VENV)/.made pyproject.toml constraints.txt constraints-oldest.txt
+	@echo "Installing the oldest supported versions into $(VENV)/oldest (about 4.9 GB; once)"
+	@$(PY) -m venv --clear $(VENV)/oldest
+	@grep -E '^(hypothesis|jsonschema|pytest|pytest-timeout|pytest-xdist)==' constraints.txt > $(VENV)/oldest/tools.txt
+	@PIP_CONSTRAINT=constraints-oldest.txt $(VENV)/oldest/bin/python -m pip install -qq \
+	  --disable-pip-version-check --no-input -r $(VENV)/oldest/tools.txt -e .
+	@touch $@
 
 # In an environment of its own: it looks at the lock, not at what is installed beside it.
 $(VENV)/.audit: $(VENV)/.made

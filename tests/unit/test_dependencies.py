@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -16,8 +19,8 @@ from licenses import ACCEPTED, fault  # noqa: E402
 from sbom import bill, locked  # noqa: E402
 
 
-def pinned() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+def pinned(file: str = "constraints.txt") -> dict[str, str]:
+    lines = (ROOT / file).read_text("utf-8").splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonical(name): version for name, version in pairs}
 
@@ -25,6 +28,19 @@ def pinned() -> dict[str, str]:
 def test_every_installed_dependency_is_pinned() -> None:
     versions = pinned()
     assert [p.name for p in packages() if p.name not in versions and p.name != "setuptools"] == []
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    bounds = {
+        canonical(wanted.name): Version(one.version)
+        for wanted in map(Requirement, project["dependencies"])
+        for one in wanted.specifier
+        if one.operator == ">="
+    }
+    assert len(bounds) == len(project["dependencies"])
+    oldest = pinned("constraints-oldest.txt")
+    assert {name: Version(version) for name, version in oldest.items()} == bounds
 
 
 def test_every_licence_is_permissive() -> None:

@@ -25,6 +25,7 @@ from samdan.growing.depth import (
     skips_of,
 )
 from samdan.lm.model import load_model
+from samdan.lm.skips import checkpoint_layers
 from samdan.lm.tensors import Checkpoint
 from samdan.records import DataError, RecipeError
 from tiny import model as tiny_model
@@ -358,7 +359,7 @@ def test_checkpointing_gives_the_same_gradients_with_blends(tmp_path: Path) -> N
     for checkpointing in (False, True):
         grown = ours(tmp_path / "new").train()
         if checkpointing:
-            grown.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_layers(grown)
         grown(input_ids=IDS, use_cache=False).logits.square().mean().backward()
         found.append(grown.model.layers[0].mlp.up_proj.weight.grad)
     assert torch.allclose(found[0], found[1], rtol=1e-5, atol=1e-8)

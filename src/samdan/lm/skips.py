@@ -137,6 +137,23 @@ def add_skips(model: nn.Module) -> None:
             layer.register_forward_pre_hook(hook, with_kwargs=True)
 
 
+def checkpoint_layers(model: nn.Module) -> None:
+    """Has every layer's activations computed again in the backward pass instead of kept.
+
+    Before 5.23 transformers computes a layer's hooks again too, where what a blend takes is gone:
+    there the layers with blends keep their activations.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    inner: Any = model
+    inner.gradient_checkpointing_enable({"use_reentrant": False})
+    if "__call__" not in vars(GradientCheckpointingLayer):
+        return
+    for layer in model.modules():
+        if any(isinstance(hook, _Blend) for hook in layer._forward_pre_hooks.values()):
+            layer.gradient_checkpointing = False  # type: ignore[assignment]
+
+
 class _Blend:
     """Before a layer: mixes in what was kept for it, and keeps what later layers mix in."""
 

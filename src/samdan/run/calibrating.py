@@ -31,6 +31,7 @@ from samdan.lm.machine import host_memory, host_size
 from samdan.lm.model import add_lora, to_best_device
 from samdan.lm.scoring import Scorer
 from samdan.lm.shards import Index, ShardWriter, TrainingData
+from samdan.lm.skips import checkpoint_layers
 from samdan.recipe import AnyStage, CptStage, DpoStage, Lora
 from samdan.run import machine
 from samdan.run.choices import choose_compile
@@ -242,7 +243,7 @@ def _side(
     bf16 = setting.precision == "bf16"
     scorer = Scorer(model, bf16, choose_compile(stage), not stage.gradient_checkpointing)
     if stage.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     to_best_device(scorer)
     per_step = data.index.num_units // (WARM_UP + MOST)
     steps = Steps(data, per_step, int(data.index.unit_tokens.sum()))

@@ -30,6 +30,7 @@ from samdan.lm.model import (
 from samdan.lm.rope import stretched
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
+from samdan.lm.skips import checkpoint_layers
 from samdan.plan import Step, components, identity
 from samdan.recipe import AnyStage, ScratchBase
 from samdan.records import EnvironmentFailure, Verdict
@@ -135,7 +136,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
     replace_lora_dropout(model, scorer.dropout)
     if stage.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     if split:
         sharding.shard(scorer, best_device(), scorer.bf16)
     if parallel.is_main():
