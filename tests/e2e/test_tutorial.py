@@ -106,7 +106,8 @@ def test_the_readmes_ten_lines(tmp_path: Path) -> None:
         for line in typed(part)
         for words in simple(line)
     ]
-    assert len(script) == 7
+    assert [line.split()[1] for line in script if line.startswith("samdan")][-1] == "export"
+    assert len(script) == 8
     carried_out(script, tmp_path)
     assert (tmp_path / "runs" / "hanbit" / "dpo" / "model" / "model.safetensors").is_file()
 
