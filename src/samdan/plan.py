@@ -329,7 +329,8 @@ def _training_steps(
     planned = []
     if isinstance(stage, DpoStage):
         name = f"{stage.name}/reference"
-        keyed = {"max_length": stage.max_length, "precision": stage.precision}
+        fields = ("max_length", "precision", "keeps_copies")
+        keyed = {name: getattr(stage, name) for name in fields}
         planned.append(Step(name, "reference", stage.name, reads, keyed))
         reads = (*reads, name)
     train = Step(f"{stage.name}/train", "train", stage.name, reads, numbers(stage))

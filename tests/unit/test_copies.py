@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +52,11 @@ def test_gradients_are_near_those_of_fp32(keep: bool, checkpointing: bool, tied:
     assert tiny.distance(two_of_three, right) > 0.2
 
 
-@pytest.mark.parametrize("family", ["Gemma3", "Qwen3", "Starcoder2", "Mixtral"])
+@pytest.mark.parametrize("family", ["Gemma3", "Qwen3", "Starcoder2", "Mixtral", "OPT"])
 def test_other_families_too(family: str) -> None:
-    model = tiny.model(family)
+    """OPT learns its positions, in an embedding of their own."""
+    own = {"word_embed_proj_dim": 32, "ffn_dim": 48, "dropout": 0.0} if family == "OPT" else {}
+    model = tiny.model(family, **own)
     assert tiny.distance(learned(model), learned(model, bf16=False)) < 0.06
 
 
@@ -132,6 +136,33 @@ def test_a_gradient_that_a_broken_step_left_is_not_added() -> None:
     with scorer.computing():
         (-scorer(BATCHES[0]).sum()).backward()
     assert tiny.distance(tiny.gradients(model), right) == 0.0
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_model_that_computed_in_bf16_is_freed(learns: bool) -> None:
+    model = tiny.model()
+    layer = model.model.layers[0].mlp.up_proj.weight
+    scorer = Scorer(model, bf16=True)
+    with scorer.computing(), contextlib.nullcontext() if learns else torch.no_grad():
+        loss = -scorer(BATCHES[0]).sum()
+        if learns:
+            loss.backward()
+    seen = [weakref.ref(layer), weakref.ref(scorer._copies._copies[layer].values)]
+    del model, layer, scorer, loss
+    gc.collect()
+    assert [one() for one in seen] == [None, None]
+
+
+def test_a_fresh_dora_is_its_base_without_copies() -> None:
+    """With copies it is not, which is why a stage with DoRA keeps none."""
+    stage = tiny.dpo(lora=Lora(r=4, use_dora=True))
+    assert not stage.keeps_copies
+    assert tiny.dpo(lora=Lora(r=4)).keeps_copies
+    found, right = (
+        Scorer(made, True, keep_copies=stage.keeps_copies)(BATCHES[0]).detach()
+        for made in (add_lora(tiny.model(), stage.lora, (), 0), tiny.model())
+    )
+    assert torch.equal(found, right)
 
 
 class Casts(TorchDispatchMode):

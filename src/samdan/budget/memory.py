@@ -71,7 +71,8 @@ def memory(shape: Shape, stage: Stage, setting: Setting) -> Memory:
     """
     bf16 = setting.precision == "bf16"
     trained = trained_parameters(shape, stage)
-    copies = 2.0 * shape.num_hidden_layers * shape.layer_parameters if bf16 else 0.0
+    cast = bf16 and (stage.lora is None or stage.lora.quantize == "none")
+    copies = 2.0 * shape.num_hidden_layers * shape.layer_parameters if cast else 0.0
     parts = {
         "process": PROCESS_BYTES[setting.device] if setting.process is None else setting.process,
         "weights": _weights(shape, stage),
@@ -118,7 +119,7 @@ def _peak(shape: Shape, stage: Stage, setting: Setting, parts: Mapping[str, floa
     forward = there + copies + held + before + parts["logits"]
     begins = there + copies + held + before + kept + root + layer
     ends = there + copies + parts["gradients"] + layer + (2 * root if before else root)
-    updates = there + parts["gradients"] + (0.0 if stage.gradient_checkpointing else copies)
+    updates = there + parts["gradients"] + (copies if stage.keeps_copies else 0.0)
     return max(forward, begins, ends, updates)
 
 

@@ -36,9 +36,10 @@ def sequence_log_probs(
 def greedy_hits(records: Sequence[Encoded], subject: Subject) -> list[float]:
     """Per record: 1 where every trained token is the likeliest one at its place."""
     hits: list[tuple[int, bool]] = []
-    for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
-        subject.poll()
-        hits += zip(numbers, _argmax_hits(records, numbers, subject), strict=True)
+    with subject.scorer.computing():
+        for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
+            subject.poll()
+            hits += zip(numbers, _argmax_hits(records, numbers, subject), strict=True)
     return [float(hit) for _, hit in sorted(hits)]
 
 

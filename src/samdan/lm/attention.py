@@ -309,7 +309,7 @@ def attention(
     query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
     device = query.device.type
     if torch.is_autocast_enabled(device):
-        # Rotary embeddings come out in fp32; only half of it needs to be gathered and padded.
+        # Where a norm left them in fp32, only half of it needs to be gathered and padded.
         dtype = torch.get_autocast_dtype(device)
         query, key, value = (x.to(dtype) for x in (query, key, value))
     return layout.attend(query, key, value, scale)[None], None

@@ -3,7 +3,8 @@
 Autocast casts a weight at each of its uses, and the gradient of the cast is a second tensor as
 large as the master's. A copy that is kept is cast once a step; what its gradient gets is added to
 the master's in fp32, so many micro-batches sum as exactly as before. The embeddings' result is cast
-too: the residual stream is bf16, as in other trainers and in inference. Embeddings, last norm and
+too: the residual stream is bf16, and so are the rotations of queries and keys, as in other trainers
+and in inference. Embeddings, last norm and
 head keep their masters: a sum over a token's thousand places would stand still in bf16, and the
 head (`samdan.lm.head`) chooses its precisions itself. FSDP's bf16 (`samdan.train.sharding`) is the
 same arithmetic.
@@ -12,7 +13,8 @@ same arithmetic.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -43,10 +45,10 @@ class Copies:
         if self._inside:
             yield
             return
-        places = list(self._places()) if self._keep else []
+        layers = self._layers()
+        places = list(_places(layers, self._root_weights())) if self._keep else []
         self._renew({master for _, _, master in places})
-        embeddings: Any = self._model.get_input_embeddings()  # type: ignore[operator]
-        hook = embeddings.register_forward_hook(_in_bf16)
+        hooks = [module.register_forward_hook(_in_bf16) for module in self._embeddings(layers)]
         self._inside = True
         try:
             for module, name, master in places:
@@ -55,25 +57,26 @@ class Copies:
         finally:
             for module, name, master in places:
                 module._parameters[name] = master
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             self._inside = False
 
-    def _places(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-        """Modules and names of the layers' fp32 parameters; split and quantized ones are not."""
+    def _layers(self) -> list[nn.Module]:
+        """All modules that lie in decoder layers, each once."""
         from transformers.modeling_layers import GradientCheckpointingLayer
 
-        root: Any = self._model
-        outside = {id(p) for p in root.get_input_embeddings().parameters()}
-        layers = [m for m in root.modules() if isinstance(m, GradientCheckpointingLayer)]
-        seen: set[int] = set()
-        for module in (module for layer in layers for module in layer.modules()):
-            if id(module) in seen:
-                continue
-            seen.add(id(module))
-            for name, value in module._parameters.items():
-                plain = type(value) is nn.Parameter and value.dtype == torch.float32
-                if value is not None and plain and id(value) not in outside:
-                    yield module, name, value
+        layers = [m for m in self._model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        return list(dict.fromkeys(module for layer in layers for module in layer.modules()))
+
+    def _embeddings(self, layers: Sequence[nn.Module]) -> set[nn.Module]:
+        """Of tokens, and of positions where they are learned (GPT-2's): all that begin a stream."""
+        model: Any = self._model
+        found = {m for m in model.modules() if isinstance(m, nn.Embedding)} - set(layers)
+        return found | {model.get_input_embeddings()}
+
+    def _root_weights(self) -> set[int]:
+        model: Any = self._model
+        return {id(parameter) for parameter in model.get_input_embeddings().parameters()}
 
     @torch.no_grad()
     def _renew(self, masters: set[nn.Parameter]) -> None:
@@ -90,7 +93,9 @@ class _Copy:
     def __init__(self, master: nn.Parameter) -> None:
         self.master = master
         self.values = nn.Parameter(torch.empty_like(master, dtype=torch.bfloat16))
-        self.values.register_post_accumulate_grad_hook(self._hand_on)
+        # Weakly: a hook that holds its tensor's owner is a circle that Python never frees.
+        hand_on = weakref.WeakMethod(self._hand_on)
+        self.values.register_post_accumulate_grad_hook(lambda values: _call(hand_on(), values))
         self._frozen_at: tuple[int, int] | None = None
 
     def renew(self) -> None:
@@ -98,7 +103,7 @@ class _Copy:
         at = None if master.requires_grad else (master.data_ptr(), master._version)
         self.values.grad = None
         self.values.requires_grad_(master.requires_grad)
-        # A weight that does not learn is as it was, unless somebody wrote into it.
+        # A weight that does not learn is as it was, unless it was written into (not by its .data).
         if at is None or at != self._frozen_at:
             self.values.data.copy_(master)
         self._frozen_at = at
@@ -111,6 +116,22 @@ class _Copy:
             self.master.grad = found.to(self.master.dtype)
         else:
             _add(self.master.grad, found)
+
+
+def _call(hand_on: Callable[[Tensor], None] | None, values: Tensor) -> None:
+    if hand_on is not None:
+        hand_on(values)
+
+
+def _places(
+    layers: Sequence[nn.Module], outside: set[int]
+) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Modules and names of the layers' fp32 parameters; split and quantized ones are not."""
+    for module in layers:
+        for name, value in module._parameters.items():
+            plain = type(value) is nn.Parameter and value.dtype == torch.float32
+            if value is not None and plain and id(value) not in outside:
+                yield module, name, value
 
 
 def _add(total: Tensor, found: Tensor) -> None:

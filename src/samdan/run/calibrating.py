@@ -241,7 +241,7 @@ def _side(
         lora: Lora = stage.lora.model_copy(update={"quantize": "none"})
         model = add_lora(model, lora, (), 0)
     bf16 = setting.precision == "bf16"
-    scorer = Scorer(model, bf16, choose_compile(stage), not stage.gradient_checkpointing)
+    scorer = Scorer(model, bf16, choose_compile(stage), stage.keeps_copies)
     if stage.gradient_checkpointing:
         checkpoint_layers(model)
     to_best_device(scorer)

@@ -191,9 +191,8 @@ def _add_what_prepare_left_out(account: dict[str, Any], folder: Path) -> None:
 def reference(run: Run, step: Step) -> Result:
     """The frozen parent's log-probabilities of every answer; once, before the stage trains."""
     stage = run.stage(step.stage)
-    # In the same arithmetic as the stage: the first step's log-ratios are then zero but for noise.
-    keeps = not stage.gradient_checkpointing
-    scorer = run.scorer(run.parent(stage.name), stage.precision, keeps)
+    # With the stage's copies or without: the first step's log-ratios are then zero but for noise.
+    scorer = run.scorer(run.parent(stage.name), stage.precision, stage.keeps_copies)
     values = reference_log_probs(
         scorer, training_data(run, stage), max(8192, stage.max_length * 2), run.signals.poll
     )

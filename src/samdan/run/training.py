@@ -130,7 +130,7 @@ def _assemble(run: Run, stage: AnyStage, step_identity: str) -> Training:
     if model.device.type != "meta" and not (quantized or scratch):
         require_separate(model, run.model_location(run.parent(stage.name))[0])
     scorer = Scorer(
-        model, chosen["precision"] == "bf16", chosen["compile"], not stage.gradient_checkpointing
+        model, chosen["precision"] == "bf16", chosen["compile"], stage.keeps_copies
     )
     if stage.dropout:
         add_residual_dropout(model, stage.dropout, scorer.dropout)
