@@ -37,6 +37,7 @@ from samdan.lm.batch import Encoded, num_predictions
 from samdan.lm.model import add_lora
 from samdan.lm.scoring import Scorer
 from samdan.lm.shards import Index, ShardWriter, TrainingData
+from samdan.lm.skips import checkpoint_layers
 from samdan.recipe import CptStage, DpoStage, Lora, SftStage, Source, Stage
 from samdan.train.batches import Steps
 from samdan.train.loop import train_steps
@@ -166,7 +167,7 @@ def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     if args.lora:
         model = add_lora(model, stage.lora, (), seed=0)
     if args.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     scorer = Scorer(model, not args.fp32, not args.eager, not args.checkpointing)
     scorer.varlen = not args.padded
     with tempfile.TemporaryDirectory() as folder:

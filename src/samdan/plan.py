@@ -330,7 +330,7 @@ def _training_steps(
     if isinstance(stage, DpoStage):
         name = f"{stage.name}/reference"
         fields = ("max_length", "precision", "keeps_copies")
-        keyed = {name: getattr(stage, name) for name in fields}
+        keyed = {field: getattr(stage, field) for field in fields}
         planned.append(Step(name, "reference", stage.name, reads, keyed))
         reads = (*reads, name)
     train = Step(f"{stage.name}/train", "train", stage.name, reads, numbers(stage))

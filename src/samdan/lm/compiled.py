@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from samdan.lm.layers import layers_of
+
 
 def compile_layers(model: nn.Module, backend: str = "inductor", fullgraph: bool = False) -> int:
     """Compiles every decoder layer in place (names and state stay); returns how many.
@@ -20,14 +22,12 @@ def compile_layers(model: nn.Module, backend: str = "inductor", fullgraph: bool 
     an error, for the whole process. Without a compiler for the device the layers stay eager, with a
     warning.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
     device = next(model.parameters()).device
     if backend == "inductor" and (missing := missing_compiler(device)):
         warnings.warn(f"layers are not compiled: {missing}", stacklevel=2)
         return 0
     _make_the_limit_an_error()
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    layers = layers_of(model)
     for layer in layers:
         layer.compile(dynamic=True, fullgraph=fullgraph, backend=backend)
     return len(layers)

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from samdan.lm.layers import layers_of
 
 PART = 1 << 18  # numbers
 
@@ -45,10 +47,12 @@ class Copies:
         if self._inside:
             yield
             return
-        layers = self._layers()
-        places = list(_places(layers, self._root_weights())) if self._keep else []
+        inside = (module for layer in layers_of(self._model) for module in layer.modules())
+        modules = list(dict.fromkeys(inside))  # a layer may hold others
+        embeddings = self._embeddings() - set(modules)
+        places = list(_places(modules, embeddings)) if self._keep else []
         self._renew({master for _, _, master in places})
-        hooks = [module.register_forward_hook(_in_bf16) for module in self._embeddings(layers)]
+        hooks = [module.register_forward_hook(_in_bf16) for module in embeddings]
         self._inside = True
         try:
             for module, name, master in places:
@@ -61,30 +65,20 @@ class Copies:
                 hook.remove()
             self._inside = False
 
-    def _layers(self) -> list[nn.Module]:
-        """All modules that lie in decoder layers, each once."""
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
-        layers = [m for m in self._model.modules() if isinstance(m, GradientCheckpointingLayer)]
-        return list(dict.fromkeys(module for layer in layers for module in layer.modules()))
-
-    def _embeddings(self, layers: Sequence[nn.Module]) -> set[nn.Module]:
+    def _embeddings(self) -> set[nn.Module]:
         """Of tokens, and of positions where they are learned (GPT-2's): all that begin a stream."""
         model: Any = self._model
-        found = {m for m in model.modules() if isinstance(m, nn.Embedding)} - set(layers)
+        found = {module for module in model.modules() if isinstance(module, nn.Embedding)}
         return found | {model.get_input_embeddings()}
-
-    def _root_weights(self) -> set[int]:
-        model: Any = self._model
-        return {id(parameter) for parameter in model.get_input_embeddings().parameters()}
 
     @torch.no_grad()
     def _renew(self, masters: set[nn.Parameter]) -> None:
         with torch.inference_mode(False):
             self._copies = {m: c for m, c in self._copies.items() if m in masters}
             for master in masters:
-                copy = self._copies.setdefault(master, _Copy(master))
-                copy.renew()
+                if master not in self._copies:
+                    self._copies[master] = _Copy(master)
+                self._copies[master].renew()
 
 
 class _Copy:
@@ -124,10 +118,11 @@ def _call(hand_on: Callable[[Tensor], None] | None, values: Tensor) -> None:
 
 
 def _places(
-    layers: Sequence[nn.Module], outside: set[int]
+    modules: Iterable[nn.Module], embeddings: Iterable[nn.Module]
 ) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
     """Modules and names of the layers' fp32 parameters; split and quantized ones are not."""
-    for module in layers:
+    outside = {id(parameter) for module in embeddings for parameter in module.parameters()}
+    for module in modules:
         for name, value in module._parameters.items():
             plain = type(value) is nn.Parameter and value.dtype == torch.float32
             if value is not None and plain and id(value) not in outside:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -47,14 +48,12 @@ class Scorer(nn.Module):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    @contextlib.contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self) -> AbstractContextManager[None]:
         """Around forwards, and around the backwards that follow them.
 
         In bf16 the layers compute with copies of their weights, made once for all that lies within.
         """
-        with self._copies.in_place() if self.bf16 else contextlib.nullcontext():
-            yield
+        return self._copies.in_place() if self.bf16 else contextlib.nullcontext()
 
     def forward(self, batch: Batch, total: bool = False) -> Tensor:
         """Log-probabilities [N], fp32, of ``batch.targets_N``; with ``total`` only their sum.

@@ -121,7 +121,7 @@ def _with_less_memory(
     """
     while True:
         micro = steps.micro_batches(step)
-        with contextlib.suppress(_TooLarge):
+        with contextlib.suppress(_TooLarge), scorer.computing():
             return steps, micro, _accumulate(scorer, objective, micro, seed, step)
         steps = _halved(scorer, steps)
 
@@ -170,20 +170,19 @@ def _accumulate(
     logged = {name: torch.zeros((), device=device) for name in objective.logged}
     sharded, fits = sharding.is_sharded(scorer), True
     try:
-        with scorer.computing():
-            for batch in micro:
-                if not batch.num_targets:
-                    if sharded:
-                        sharding.take_part(scorer)
-                    continue
-                scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
-                sums = objective.loss_sums(scorer, batch)
-                scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
-                torch.stack(scaled).sum().backward()
-                for term, loss in sums.losses.items():
-                    totals[term] += loss.detach()
-                for name, value in sums.logged.items():
-                    logged[name] += value
+        for batch in micro:
+            if not batch.num_targets:
+                if sharded:
+                    sharding.take_part(scorer)
+                continue
+            scorer.dropout.set(seed, step, batch.keys_T, batch.positions_T)
+            sums = objective.loss_sums(scorer, batch)
+            scaled = [terms[t] / weights[t] * loss for t, loss in sums.losses.items()]
+            torch.stack(scaled).sum().backward()
+            for term, loss in sums.losses.items():
+                totals[term] += loss.detach()
+            for name, value in sums.logged.items():
+                logged[name] += value
     except RuntimeError as error:
         if sharded or not is_out_of_memory(error):
             raise

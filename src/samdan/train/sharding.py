@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from samdan.lm.batch import Encoded, collate
+from samdan.lm.layers import layers_of
 from samdan.lm.scoring import Scorer
 from samdan.train import parallel
 
@@ -30,15 +31,12 @@ def shard(scorer: Scorer, device: torch.device, bf16: bool) -> None:
     The main process brings the weights in host memory; the others bring a model on the meta device
     and receive their part, one tensor at a time.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
     given = dict(_tensors(scorer)) if parallel.is_main() else {}
     mesh = init_device_mesh(device.type, (parallel.world_size(),))
     policy = MixedPrecisionPolicy()
     if bf16:
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    layers = [m for m in scorer.modules() if isinstance(m, GradientCheckpointingLayer)]
-    for layer in layers:
+    for layer in layers_of(scorer):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     root: Any = fully_shard(scorer, mesh=mesh)
     for module in _sharded_modules(root):
