@@ -22,7 +22,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 # The core: checked strictly by mypy, and free of torch. A module may be a file or a package.
-CORE := records spec infilling rope contexts answers cleaning personal preferences redaction removing hangul filters responses rules tasks selecting aliases sources growing adapters averaging unfreezing trackers stages recipe schedule advice budget importing report plan packing
+CORE := records printing spec infilling rope contexts answers cleaning personal preferences redaction removing hangul filters responses rules tasks selecting aliases sources growing adapters averaging unfreezing trackers stages recipe schedule advice budget importing report plan packing
 CORE_PATHS := $(wildcard $(foreach m,$(CORE),src/samdan/$(m).py src/samdan/$(m)))
 
 ifeq ($(JOBS),0)

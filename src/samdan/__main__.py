@@ -31,9 +31,10 @@ def _answered(arguments: list[str]) -> bool:
     as_json = "--json" in arguments
     if as_json and plain[0] == "report":
         return False
+    from samdan.printing import printable
     from samdan.records import SamdanError
     from samdan.redaction import redacted, secrets_of
-    from samdan.run.status import again, printable, shown
+    from samdan.run.status import again, shown
 
     folder = Path(plain[1])
     try:

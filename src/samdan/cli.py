@@ -27,9 +27,9 @@ from samdan.commands.serve import serve
 from samdan.commands.synthesize import app as synthesize
 from samdan.commands.vocab import app as vocab
 from samdan.commands.watch import watch
+from samdan.printing import json_text, printable
 from samdan.records import SamdanError
 from samdan.redaction import redacted, secrets_of
-from samdan.run.status import printable
 
 EXITS = (
     "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 a gate stopped the run (or an export "
@@ -274,7 +274,7 @@ def evaluate(
     quiet_libraries()
     found = measure(model, listed)
     if json_:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return
     for name, row in found.items():
         low, high = row["ci95"]

@@ -21,13 +21,14 @@ from samdan.__main__ import main
 from samdan.commands.judge import app as judge_app
 from samdan.judge.store import Votes
 from samdan.lm.files import MAX_LINE, lines_of, parse_json, write_text
+from samdan.printing import json_text
 from samdan.records import DataError, Metrics, SamdanError
 from samdan.run.chatting import models_of
 from samdan.run.comparing import compare
 from samdan.run.following import Following
 from samdan.run.judging import judged, results
 from samdan.run.ledger import Ledger, read_lines
-from samdan.run.status import again, json_text, shown
+from samdan.run.status import again, shown
 
 SECRET = "what-lies-outside-7351"
 FILES = (

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "samdan"
 # A unit imports only units of a lower rank; units of the same rank do not know each other.
 # A new module or package gets its place here.
 LAYERS = (
-    ("records", "hangul", "redaction"),
+    ("records", "hangul", "redaction", "printing"),
     ("spec",),
     ("responses",),
     ("preferences", "infilling", "rope"),

@@ -21,9 +21,9 @@ from samdan.lm.scoring import Scorer
 from samdan.plan import numbers
 from samdan.recipe import parse
 from samdan.records import Metrics, RecipeError
-from samdan.report.learning import phases_of
 from samdan.rules import Unstable
 from samdan.run.check import Findings, _groups
+from samdan.run.phases import phases_of
 from samdan.train.blocks import blocks_of, clear_rows, freeze_parameters, update
 from samdan.train.loop import Hooks, Learning, train_steps
 from samdan.train.objectives import NextToken

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from samdan.commands.quiet import quiet_libraries
-from samdan.run.status import printable
+from samdan.printing import printable
 
 HELP = "/new begins a new conversation, /quit ends"
 NARROWEST = 24  # columns of a terminal that an answer needs beside others

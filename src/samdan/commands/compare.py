@@ -20,7 +20,7 @@ def compare(
     lang: Lang = None,
 ) -> None:
     """Two runs beside each other: recipe, cost, and metrics with intervals."""
+    from samdan.printing import printable
     from samdan.run.comparing import compare as look
-    from samdan.run.status import printable
 
     print(printable(look(first, second, out, json_, chosen(lang))), end="")

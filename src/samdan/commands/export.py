@@ -11,7 +11,7 @@ import typer
 
 from samdan.commands.quiet import quiet_libraries
 from samdan.lm.folders import require_free
-from samdan.run.status import printable
+from samdan.printing import printable
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _SIZE = re.compile(r"(?i)(\d+(?:\.\d+)?)\s*(MB|GB|MiB|GiB)")

@@ -113,8 +113,8 @@ def report(
     run_dir: RunPath, more: More = None, models: Models = None, json_: AsJson = False
 ) -> None:
     """What the votes say: who is preferred, how sure that is, agreement and biases."""
+    from samdan.printing import json_text
     from samdan.run.judging import results
-    from samdan.run.status import json_text
     from samdan.run.votes_view import lines
 
     found = results(run_dir, [*(models or ()), *(more or ())])
@@ -170,7 +170,7 @@ def _judged(run_dir: Path, models: list[str], most: int, prompts: Path | None) -
 
 
 def _say(text: str) -> None:
-    from samdan.run.status import printable
+    from samdan.printing import printable
 
     print(printable(text), flush=True)
 

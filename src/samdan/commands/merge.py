@@ -99,7 +99,7 @@ def _merge(models: list[str], out: Path, kind: Any, fields: dict[str, Any]) -> N
         raise DataError(f"--out {out}: exists already; give a folder that does not")
     from samdan.grow.merging import merge
     from samdan.lm.folders import local_folder
-    from samdan.run.status import printable
+    from samdan.printing import printable
 
     found = merge([local_folder(model) for model in models], out, spec)
     print(printable(f"{out}: {found.tensors} tensors, {found.parameters:,} parameters"))

@@ -9,7 +9,7 @@ import typer
 from samdan.commands.languages import Lang, chosen
 from samdan.commands.network import AllowNetwork, require_local
 from samdan.commands.quiet import quiet_libraries
-from samdan.run.status import printable
+from samdan.printing import printable
 
 
 def serve(

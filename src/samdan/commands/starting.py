@@ -130,11 +130,12 @@ def doctor(
 
     Exits with 4 where something has to be put right before training.
     """
+    from samdan.printing import json_text
     from samdan.run.doctor import as_json, as_text, examine
 
     lines = examine(Path())
     if json_:
-        print(json.dumps(as_json(lines), ensure_ascii=False, indent=1))
+        print(json_text(as_json(lines)))
     else:
         for line in as_text(lines):
             print(line)

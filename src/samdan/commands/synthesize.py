@@ -133,7 +133,7 @@ def teacher(
 
 
 def _say(text: str) -> None:
-    from samdan.run.status import printable
+    from samdan.printing import printable
 
     print(printable(text))
 

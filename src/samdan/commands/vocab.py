@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
@@ -69,8 +68,8 @@ def report(
 ) -> None:
     """Tokens per character, word and byte by source and language, side by side."""
     from samdan.growing import Vocab
+    from samdan.printing import json_text, printable
     from samdan.records import RecipeError
-    from samdan.run.status import printable
     from samdan.run.vocabulary import Asked, lines_of
     from samdan.run.vocabulary import report as make
     from samdan.spec import explain, parse_yaml, plain, set_value
@@ -88,7 +87,7 @@ def report(
         lambda line: print(printable(line), file=sys.stderr, flush=True),
     )
     if json_:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return
     for line in lines_of(found):
         print(printable(line))

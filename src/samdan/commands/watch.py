@@ -22,8 +22,8 @@ def watch(
 ) -> None:
     """A local page with the run's curves, rules and time left, which keeps itself up to date."""
     require_local(host, allow_network, "read the run's report")
+    from samdan.printing import printable
     from samdan.run.following import watch as follow
-    from samdan.run.status import printable
 
     follow(
         run_dir,

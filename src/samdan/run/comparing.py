@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samdan.lm.files import write_text
+from samdan.printing import json_text
 from samdan.records import DataError
 from samdan.report.compare import compared
 from samdan.report.compare_view import Named, as_page, as_text
 from samdan.run.ledger import Ledger, read_json
-from samdan.run.status import is_held, json_text
+from samdan.run.status import is_held
 from samdan.run.strangers import understood
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from samdan.budget import (
 from samdan.budget.seconds import Seconds
 from samdan.lm.machine import host_memory
 from samdan.plan import Step, components, why_stale
+from samdan.printing import json_text
 from samdan.recipe import AnyStage, CptStage, Recipe, ScratchBase
 from samdan.records import DataError
 from samdan.run import machine
@@ -318,7 +318,7 @@ def as_json(
         "stages": [_row(plan) for plan in plans],
         "total": totals(plans),
     }
-    return json.dumps(value, ensure_ascii=False, indent=1)
+    return json_text(value)
 
 
 def _row(plan: StagePlan) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from samdan.lm.files import open_regular, parse_json, read_regular, write_text
 from samdan.recipe import AnyStage, Recipe, ScratchBase
 from samdan.redaction import redacted_values, secrets_of
 from samdan.report import data_card, render
-from samdan.report.learning import phases_of
 from samdan.report.stability import share_beyond
 from samdan.run.accepted import shown
 from samdan.run.curves import Curves, Reader
@@ -23,6 +22,7 @@ from samdan.run.growth_report import growth_facts
 from samdan.run.judging import votes_told
 from samdan.run.ledger import Done, Ledger, clean, last_status, read_json
 from samdan.run.loading import MAX_RECIPE
+from samdan.run.phases import phases_of
 from samdan.schedule import warmup_length
 
 MAX_HEADER = 100_000_000  # bytes of a safetensors header, as the format itself bounds it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samdan.lm.files import open_regular, parse_json, write_text
+from samdan.printing import json_text, printable
 from samdan.records import DataError
 from samdan.report.live import lines
 from samdan.report.numbers import duration
@@ -82,17 +82,6 @@ def shown(folder: Path, as_json: bool) -> str:
         if as_json:
             return json_text(state)
         return printable(as_text(state))
-
-
-def printable(text: str) -> str:
-    """Text from data without control characters that a terminal would obey."""
-    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
-def json_text(value: Any) -> str:
-    """JSON in which what a terminal would obey, or that hides, is an escape of JSON's."""
-    text = json.dumps(value, ensure_ascii=False, indent=1)
-    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def as_text(state: dict[str, Any]) -> str:

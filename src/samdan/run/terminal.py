@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
+from samdan.printing import printable
 from samdan.redaction import redacted, secrets_of
 from samdan.report.live import lines
 from samdan.report.numbers import duration
-from samdan.run.status import printable
 
 
 class Terminal:
