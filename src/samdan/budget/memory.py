@@ -3,7 +3,7 @@
 What the step really does: fp32 masters, gradients and states; under bf16, copies of the layers'
 weights and a residual stream of half the width; records packed without padding; a head that
 works by chunks of rows and keeps no logits where only their sum is wanted. The bytes of a layer
-follow from what its backward needs, counted in transformers' decoder layers; a test counts them
+follow from what its backward needs, counted in decoder layers; a test counts them
 again (`tests/unit/test_budget.py`). What a run then took: docs/plan.md.
 """
 
@@ -78,7 +78,7 @@ def memory(shape: Shape, stage: Stage, setting: Setting) -> Memory:
         "weights": _weights(shape, stage),
         "gradients": 4.0 * trained,
         "optimizer": STATE_BYTES[stage.optim] * trained,
-        "activations": float(setting.tokens) * _activations(shape, stage, bf16),
+        "activations": float(setting.tokens) * _activations(shape, stage, setting),
         "logits": _head(shape, stage, setting),
     }
     if isinstance(stage.average, Ema):
@@ -156,31 +156,34 @@ def adapters(shape: Shape, lora: Lora) -> int:
     return lora.r * shape.num_hidden_layers * sum(sizes[name] for name in chosen)
 
 
-def layer_bytes(shape: Shape, stage: Stage, bf16: bool) -> float:
+def layer_bytes(shape: Shape, stage: Stage, bf16: bool, device: str = "cuda") -> float:
     """What one layer keeps of a token for its backward.
 
-    fp32: of each norm its input, the normalised values and the result; queries, keys, values;
-    attention's result twice; four times the MLP's width. A frozen norm keeps no normalised values.
-    bf16: the same at half the width, but for the norms' inputs, which are widened to fp32.
+    On a CPU (`samdan.lm.elementwise`): of each norm its input and its result; queries, keys,
+    values; attention's result twice; three times the MLP's width. On CUDA, as transformers has it:
+    the MLP's activation and a norm's normalised values as well, the latter unless it is frozen, and
+    in bf16 a norm's input is widened to fp32.
     """
     d, ff, q, k = shape.hidden_size, shape.intermediate_size, shape.query_width, shape.key_width
-    if bf16:
-        norms = 16 * d if stage.lora is None else 12 * d
-        found = norms + 6 * q + 4 * k + 8 * ff
-        return float(found + (14 * stage.lora.r if stage.lora else 0))
-    norms = 6 * d if stage.lora is None else 4 * d
-    found = norms + 3 * q + 2 * k + 4 * ff
-    return 4.0 * (found + (7 * stage.lora.r if stage.lora else 0))
+    width = 2.0 if bf16 else 4.0
+    rank = 7 * stage.lora.r if stage.lora else 0
+    found = width * (4 * d + 3 * q + 2 * k + 3 * ff + rank)
+    if device == "cpu":
+        return found
+    normalised = 0.0 if stage.lora else 2 * width * d
+    widened = 4.0 * d if bf16 else 0.0
+    return found + normalised + widened + width * ff
 
 
-def _activations(shape: Shape, stage: Stage, bf16: bool) -> float:
+def _activations(shape: Shape, stage: Stage, setting: Setting) -> float:
     """Bytes of a token in all layers, and of what lies around them (embeddings, last norm)."""
+    bf16 = setting.precision == "bf16"
     around = 12.0 * shape.hidden_size
-    whole = layer_bytes(shape, stage, bf16)
     if stage.gradient_checkpointing:
         width = 2.0 if bf16 else 4.0
         return width * shape.hidden_size * shape.num_hidden_layers + around
-    return whole * shape.num_hidden_layers + around
+    layer = layer_bytes(shape, stage, bf16, setting.device)
+    return layer * shape.num_hidden_layers + around
 
 
 def _backward_of_layer(shape: Shape, bf16: bool) -> float:

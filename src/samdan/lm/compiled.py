@@ -33,6 +33,10 @@ def compile_layers(model: nn.Module, backend: str = "inductor", fullgraph: bool 
     return len(layers)
 
 
+def is_compiled(model: nn.Module) -> bool:
+    return any(layer._compiled_call_impl is not None for layer in layers_of(model))
+
+
 def _make_the_limit_an_error() -> None:
     import torch._dynamo
 

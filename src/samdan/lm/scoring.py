@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from samdan.lm import head, varlen
 from samdan.lm.batch import Batch
 from samdan.lm.compiled import compile_layers as compile_decoder_layers
+from samdan.lm.compiled import is_compiled
 from samdan.lm.copies import Copies
 from samdan.lm.dropout import DropoutContext
+from samdan.lm.elementwise import lighten, restore
 
 
 class Scorer(nn.Module):
@@ -43,6 +45,10 @@ class Scorer(nn.Module):
         self.dropout = DropoutContext()
         self.varlen = True  # use the variable-length kernel where the device has it
         self.fused = bool(compile_layers and compile_decoder_layers(model))
+        if is_compiled(model):  # the compiler fuses what it finds, and finds its way in theirs
+            restore(model)
+        elif self.device.type == "cpu":
+            lighten(model)
 
     @property
     def device(self) -> torch.device:
