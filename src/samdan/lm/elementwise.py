@@ -11,7 +11,7 @@ Measurements: docs/performance.md. Compiled layers need none of this, the compil
 from __future__ import annotations
 
 import copy
-from types import MethodType
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,21 +19,26 @@ from torch import Tensor, nn
 
 BLOCK = 1 << 18  # numbers a block has per thread, at most: temporaries then stay in the cache
 
+PRECISIONS = (torch.float32, torch.bfloat16)
+
 
 def lighten(model: nn.Module) -> int:
     """Gives norms and gated MLPs the functions of this module; returns how many.
 
     A class is known by what it computes: on small numbers that are drawn it must give the same
-    values as the function, in fp32 and in bf16, or it keeps its own. Parameters and names stay.
+    values as the function, in fp32 and in bf16, or it keeps its own. Parameters and names stay; a
+    module becomes of a subclass of its class (a bound method in it would be a circle, and the model
+    would not be freed when it is let go).
     """
     changed = 0
     for module in model.modules():
-        if "forward" in module.__dict__:
+        if isinstance(module, Light) or "forward" in module.__dict__:
             continue  # done before, or somebody else's
+        own: Any = type(module)
         if _is_rms_norm(module):
-            module.forward = MethodType(_rms_norm, module)  # type: ignore[assignment]
+            module.__class__ = _light(own, _rms_norm)
         elif _is_swiglu(module):
-            module.forward = MethodType(_swiglu, module)  # type: ignore[assignment]
+            module.__class__ = _light(own, _swiglu)
         else:
             continue
         changed += 1
@@ -43,9 +48,19 @@ def lighten(model: nn.Module) -> int:
 def restore(model: nn.Module) -> None:
     """Gives the model's modules their own functions again."""
     for module in model.modules():
-        given = module.__dict__.get("forward")
-        if isinstance(given, MethodType) and given.__func__ in (_rms_norm, _swiglu):
-            del module.__dict__["forward"]
+        if isinstance(module, Light):
+            module.__class__ = module.own  # type: ignore[assignment]
+
+
+class Light:
+    """Beside a module's class, ``own``, whose ``forward`` it replaces."""
+
+    own: type[nn.Module]
+
+
+@cache
+def _light(own: Any, forward: Any) -> Any:
+    return type(own.__name__, (Light, own), {"own": own, "forward": forward})
 
 
 # --- RMSNorm --------------------------------------------------------------------------------------
@@ -94,8 +109,8 @@ def _blocks(*tensors: Tensor) -> Any:
 
 
 def _rms_norm(self: Any, hidden_states: Tensor) -> Tensor:
-    if not hidden_states.is_cpu:
-        return type(self).forward(self, hidden_states)  # type: ignore[no-any-return]
+    if not hidden_states.is_cpu or hidden_states.dtype not in PRECISIONS:
+        return self.own.forward(self, hidden_states)  # type: ignore[no-any-return]
     flat = hidden_states.reshape(-1, hidden_states.shape[-1])
     result: Tensor = _RmsNorm.apply(flat, self.weight, _eps(self))  # type: ignore[no-untyped-call]
     return result.view(hidden_states.shape)
@@ -110,7 +125,7 @@ def _is_rms_norm(module: nn.Module) -> bool:
     only = not module._modules and list(module._parameters) == ["weight"]
     if not only or weight is None or weight.ndim != 1 or not isinstance(_eps(module), float):
         return False
-    fp32, bf16 = torch.float32, torch.bfloat16
+    fp32, bf16 = PRECISIONS
     return all(
         _same(_with_drawn_weights(module, {"weight": (8,)}, held), _rms_norm, given)
         for held, given in ((fp32, fp32), (bf16, bf16), (fp32, bf16))
@@ -150,7 +165,7 @@ def _is_swiglu(module: nn.Module) -> bool:
     small = copy.copy(module)
     shapes = {"gate_proj": (6, 8), "up_proj": (6, 8), "down_proj": (8, 6)}
     small._modules = {**module._modules, **{n: _Product(shape) for n, shape in shapes.items()}}
-    return all(_same(small, _swiglu, dtype) for dtype in (torch.float32, torch.bfloat16))
+    return all(_same(small, _swiglu, dtype) for dtype in PRECISIONS)
 
 
 class _Product(nn.Module):
