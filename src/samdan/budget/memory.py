@@ -156,7 +156,7 @@ def adapters(shape: Shape, lora: Lora) -> int:
     return lora.r * shape.num_hidden_layers * sum(sizes[name] for name in chosen)
 
 
-def layer_bytes(shape: Shape, stage: Stage, bf16: bool, device: str = "cuda") -> float:
+def layer_bytes(shape: Shape, stage: Stage, bf16: bool, device: str) -> float:
     """What one layer keeps of a token for its backward.
 
     On a CPU (`samdan.lm.elementwise`): of each norm its input and its result; queries, keys,

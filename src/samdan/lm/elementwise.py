@@ -127,7 +127,7 @@ def _is_rms_norm(module: nn.Module) -> bool:
         return False
     fp32, bf16 = PRECISIONS
     return all(
-        _same(_with_drawn_weights(module, {"weight": (8,)}, held), _rms_norm, given)
+        _same(_with_drawn_weight(module, held), _rms_norm, given)
         for held, given in ((fp32, fp32), (bf16, bf16), (fp32, bf16))
     )
 
@@ -182,13 +182,9 @@ class _Product(nn.Module):
 # --- which is which -------------------------------------------------------------------------------
 
 
-def _with_drawn_weights(
-    module: nn.Module, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype
-) -> nn.Module:
-    small = copy.copy(module)
-    small._parameters = {
-        name: nn.Parameter(_drawn(shape).to(dtype)) for name, shape in shapes.items()
-    }
+def _with_drawn_weight(norm: nn.Module, dtype: torch.dtype) -> nn.Module:
+    small = copy.copy(norm)
+    small._parameters = {"weight": nn.Parameter(_drawn((8,)).to(dtype))}
     return small
 
 
