@@ -27,7 +27,7 @@ from benchmarks.train_handed import Factory, figures, llamafactory
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
 from benchmarks.train_scale import FULL, QUICK, TINY, Scale, Workload, make_workload
-from benchmarks.train_search import BEST, default_flags, search
+from benchmarks.train_search import Flags, best_flags, default_flags, search
 from benchmarks.train_side import Spec
 from benchmarks.train_turns import FEWEST, Agreement, Trace, run_alone, run_round
 from benchmarks.train_work import prompt_share, save
@@ -56,16 +56,12 @@ def measure(
     peak = matmul_peak(torch.bfloat16 if bf16 else torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         tried: list[Result] = []
-        best = dict(BEST[job], batch=min(BEST[job]["batch"], work.per_step))
+        best = best_flags(job, work.per_step)
         if scale.search:
             best, tried = search(plain, work.step(1), Path(folder) / "search")
-        sides = {
-            "samdan": replace(plain, program="samdan", options={"compile": compiled}),
-            "trl_default": replace(plain, program="trl", options=default_flags(work.per_step)),
-            "trl_best": replace(plain, program="trl", options=best),
-            "plain": replace(plain, program="plain"),
-            **llamafactory(plain, factory, work.records, Path(folder) / "handed"),
-        }
+        sides = sides_of(plain, compiled, best) | llamafactory(
+            plain, factory, work.records, Path(folder) / "handed"
+        )
         if alone is None:
             needed = len(sides) * STATE_BYTES * parameters(shape) + WORKING_BYTES
             alone = needed > available
@@ -100,6 +96,17 @@ def measure(
         "steps": count,
         "in_turn": "processes" if alone else "steps",
         "threads": rounds[0][1]["samdan"].about["threads"],
+    }
+
+
+def sides_of(plain: Spec, compiled: bool, best: Flags) -> dict[str, Spec]:
+    """The sides that run under this interpreter."""
+    default = default_flags(plain.per_step)
+    return {
+        "samdan": replace(plain, program="samdan", options={"compile": compiled}),
+        "trl_default": replace(plain, program="trl", options=default),
+        "trl_best": replace(plain, program="trl", options=best),
+        "plain": replace(plain, program="plain"),
     }
 
 

@@ -30,6 +30,11 @@ def default_flags(per_step: int) -> Flags:
     return {"batch": min(DEFAULT_BATCH, per_step), "gradient_checkpointing": True}
 
 
+def best_flags(job: str, per_step: int) -> Flags:
+    """The best known ones. No batch is larger than a step."""
+    return BEST[job] | {"batch": min(BEST[job]["batch"], per_step)}
+
+
 def candidates(job: str, per_step: int) -> list[Flags]:
     """The flags to try, those without checkpointing first; batches divide a step."""
     batches = [batch for batch in BATCHES if batch <= per_step and per_step % batch == 0]

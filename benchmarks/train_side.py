@@ -35,7 +35,12 @@ class Spec(Told):
 
 
 def side_of(spec: Spec) -> Any:
-    return import_module(f"benchmarks.train_{spec.program}").Side(spec)
+    return program(spec.program, spec)
+
+
+def program(name: str, spec: Spec) -> Any:
+    """The side of `benchmarks.train_NAME`."""
+    return import_module(f"benchmarks.train_{name}").Side(spec)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""bf16 copies of a model's decoder layers, for computing, while the masters stay fp32.
+"""bf16 copies of a model's weights, for computing, while the masters stay fp32.
 
 Autocast casts a weight at each of its uses, and the gradient of the cast is a second tensor as
 large as the master's. A copy that is kept is cast once a step; what its gradient gets is added to
-the master's in fp32, so many micro-batches sum as exactly as before. The embeddings' result is cast
-too: the residual stream is bf16, and so are the rotations of queries and keys, as in other trainers
-and in inference. Embeddings, last norm and
-head keep their masters: a sum over a token's thousand places would stand still in bf16, and the
-head (`samdan.lm.head`) chooses its precisions itself. FSDP's bf16 (`samdan.train.sharding`) is the
-same arithmetic.
+the master's in fp32, so many micro-batches sum as exactly as before. The decoder layers have
+copies, and on a CPU the output head: on CUDA `samdan.lm.head` has the gradient of its matrix in
+fp32, here products of bf16 are bf16 anyway.
+
+The embeddings' result is cast too: the residual stream is bf16, and so are the rotations of queries
+and keys, as in other trainers and in inference. Embeddings and last norm keep their masters: a sum
+over a token's thousand places would stand still in bf16. On a CPU the embeddings' gradient is added
+to the master's row by row, instead of as a matrix that is zero almost everywhere. FSDP's bf16
+(`samdan.train.sharding`) is the same arithmetic.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdan.lm.elementwise import add
+from samdan.lm.head import plain_head
 from samdan.lm.layers import layers_of
 
-PART = 1 << 18  # numbers
+Place = tuple[nn.Module, str, nn.Parameter]  # module, name there, master
 
 
 class Copies:
@@ -39,7 +44,7 @@ class Copies:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it the layers hold the copies, as new as the masters were at its beginning.
+        """Within it layers and head hold the copies, as new as the masters were at its beginning.
 
         A backward must lie inside, as checkpointed layers are computed again there. Inside
         another one it does nothing.
@@ -50,7 +55,7 @@ class Copies:
         inside = (module for layer in layers_of(self._model) for module in layer.modules())
         modules = list(dict.fromkeys(inside))  # a layer may hold others
         embeddings = self._embeddings() - set(modules)
-        places = list(_places(modules, embeddings)) if self._keep else []
+        places = [*_places(modules, embeddings), *self._head()] if self._keep else []
         self._renew({master for _, _, master in places})
         hooks = [module.register_forward_hook(_in_bf16) for module in embeddings]
         self._inside = True
@@ -70,6 +75,14 @@ class Copies:
         model: Any = self._model
         found = {module for module in model.modules() if isinstance(module, nn.Embedding)}
         return found | {model.get_input_embeddings()}
+
+    def _head(self) -> list[Place]:
+        """The matrix of the output head, on a CPU; also where it is the embeddings' as well."""
+        found = plain_head(self._model)
+        master = None if found is None else found[1]._parameters["weight"]
+        if found is None or master is None or not master.is_cpu or not _is_plain(master):
+            return []
+        return [(found[1], "weight", master)]
 
     @torch.no_grad()
     def _renew(self, masters: set[nn.Parameter]) -> None:
@@ -109,7 +122,7 @@ class _Copy:
         if self.master.grad is None:
             self.master.grad = found.to(self.master.dtype)
         else:
-            _add(self.master.grad, found)
+            add(self.master.grad, found)
 
 
 def _call(hand_on: Callable[[Tensor], None] | None, values: Tensor) -> None:
@@ -119,25 +132,57 @@ def _call(hand_on: Callable[[Tensor], None] | None, values: Tensor) -> None:
 
 def _places(
     modules: Iterable[nn.Module], embeddings: Iterable[nn.Module]
-) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+) -> Iterator[Place]:
     """Modules and names of the layers' fp32 parameters; split and quantized ones are not."""
     outside = {id(parameter) for module in embeddings for parameter in module.parameters()}
     for module in modules:
         for name, value in module._parameters.items():
-            plain = type(value) is nn.Parameter and value.dtype == torch.float32
-            if value is not None and plain and id(value) not in outside:
+            if value is not None and _is_plain(value) and id(value) not in outside:
                 yield module, name, value
 
 
-def _add(total: Tensor, found: Tensor) -> None:
-    """total += found. A CPU widens ``found`` first: by parts, what it makes stays in the cache."""
-    if total.is_cpu and total.is_contiguous() and found.is_contiguous():
-        parts = zip(total.view(-1).split(PART), found.view(-1).split(PART), strict=True)
-        for part, more in parts:
-            part.add_(more)
-    else:
-        total.add_(found)
+def _is_plain(value: Tensor) -> bool:
+    return type(value) is nn.Parameter and value.dtype == torch.float32
 
 
 def _in_bf16(module: nn.Module, given: Any, result: Tensor) -> Tensor:
+    if result.requires_grad and len(given) == 1 and _is_lookup(module):
+        weight, padding = module.weight, module.padding_idx
+        return _Rows.apply(weight, given[0], padding, result.detach())  # type: ignore[no-any-return, no-untyped-call]
     return result.to(torch.bfloat16)
+
+
+def _is_lookup(module: nn.Module) -> bool:
+    """Whether rows of a CPU's matrix are all that the module gives, and their sums its gradient."""
+    return (
+        type(module) is nn.Embedding
+        and module.weight.is_cpu
+        and _is_plain(module.weight)
+        and module.max_norm is None
+        and not module.scale_grad_by_freq
+        and not module.sparse
+    )
+
+
+class _Rows(torch.autograd.Function):
+    """``result``, the rows ``ids`` of a leaf, in bf16; adds their gradients to those it has."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight_Vd: Tensor, ids: Tensor, padding: int | None, result: Tensor
+    ) -> Tensor:
+        ctx.weight_Vd, ctx.padding = weight_Vd, padding
+        ctx.save_for_backward(ids)
+        return result.to(torch.bfloat16)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+        (ids,) = ctx.saved_tensors
+        weight_Vd, ids = ctx.weight_Vd, ids.reshape(-1)
+        rows = grads[0].reshape(len(ids), -1).float()
+        if ctx.padding is not None:  # has no gradient
+            rows, ids = rows[ids != ctx.padding], ids[ids != ctx.padding]
+        if weight_Vd.grad is None:
+            return torch.zeros_like(weight_Vd).index_add_(0, ids, rows), None, None, None
+        weight_Vd.grad.index_add_(0, ids, rows)
+        return None, None, None, None

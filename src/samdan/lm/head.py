@@ -1,8 +1,8 @@
 """The output head: log-probabilities from hidden states, without all logits in fp32 at once.
 
 Only the predicting positions come here. Logits are one matrix product in the computing precision;
-the softmax is fp32, by chunks of rows; the weight's gradient is summed in fp32. How the gradient is
-had:
+the softmax (`samdan.lm.softmax`) is fp32, by chunks of rows; the weight's gradient is summed in
+fp32. How the gradient is had:
 
 - *sum*: the caller wants only the sum of the log-probabilities (CPT, SFT). Its gradient is known up
   to one factor, so it is computed in the forward, chunk by chunk: 3 matrix products, no logits
@@ -18,16 +18,19 @@ hidden channels, V tokens of the vocabulary.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Bytes of one chunk's fp32 logits, and of logits that are kept for the backward.
-CHUNK_BYTES = {"cpu": 2**29, "cuda": 2**32}
+from samdan.lm import softmax
+from samdan.lm.elementwise import add
+
+# Bytes of one chunk's logits in the widest form that they have (`softmax.bytes_a_logit`), and of
+# logits that are kept for the backward.
+CHUNK_BYTES = {"cpu": 2**30, "cuda": 2**32}
 KEPT_BYTES = {"cpu": 2**30, "cuda": 2**31}
 
 # Families whose causal model is backbone, linear head, nothing else: no cap on logits, no scaling.
@@ -104,67 +107,24 @@ def _limit(limits: dict[str, int], like: Tensor) -> int:
     return limits.get(like.device.type, limits["cpu"])
 
 
-def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor) -> Iterator[slice]:
+def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor, fused: bool = False) -> Iterator[slice]:
     """Slices of equal size over the rows, so that no product is much smaller than the others."""
     rows = len(hidden_Nd)
-    most = max(64, _limit(CHUNK_BYTES, hidden_Nd) // (4 * weight_Vd.shape[0]))
+    row = softmax.bytes_a_logit(hidden_Nd, fused) * weight_Vd.shape[0]
+    most = max(64, _limit(CHUNK_BYTES, hidden_Nd) // row)
     count = -(-rows // most)
     size = -(-rows // count) if count else 1
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
 
 
-# --- the softmax, in fp32 -------------------------------------------------------------------------
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def _results(hidden_Nd: Tensor) -> Tensor:
     """Room for a number [N] per row, at least fp32."""
-    return _wide(hidden_Nd.new_empty(0)).new_empty(len(hidden_Nd))
-
-
-def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the targets and the logarithm of the normaliser, [C] each."""
-    logp_C = _log_softmax(logits_CV).gather(-1, targets_C[:, None])[:, 0]
-    chosen_C = logits_CV.gather(-1, targets_C[:, None])[:, 0]
-    return logp_C, _wide(chosen_C) - logp_C
-
-
-def _log_softmax(logits_CV: Tensor) -> Tensor:
-    """In one pass, which ``logsumexp`` is not: that was 0.1 s of 5 for 508 x 49,152 on a CPU."""
-    wide = torch.float32 if logits_CV.dtype in (torch.bfloat16, torch.float16) else None
-    return torch.log_softmax(logits_CV, -1, dtype=wide)
-
-
-def _slope(logits_CV: Tensor, norm_C: Tensor, targets_C: Tensor, factor_C: Tensor) -> Tensor:
-    """Gradient [C, V] of sum(factor * log-probability) by the logits, in their precision."""
-    slope = (_wide(logits_CV) - norm_C[:, None]).exp_().mul_(-factor_C[:, None])
-    return slope.scatter_add_(-1, targets_C[:, None], factor_C[:, None]).to(logits_CV.dtype)
-
-
-def _minus_slope(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [C] of the targets, and the gradient [C, V] of minus their sum."""
-    logp_CV = _log_softmax(logits_CV)
-    logp_C = logp_CV.gather(-1, targets_C[:, None])[:, 0]
-    slope = logp_CV.exp_()
-    minus_one = slope.new_full((1, 1), -1.0).expand(len(targets_C), 1)
-    return logp_C, slope.scatter_add_(-1, targets_C[:, None], minus_one).to(logits_CV.dtype)
-
-
-@functools.cache
-def _compiled(part: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(part, dynamic=True)
-
-
-def _chosen(part: Callable[..., Any], fused: bool) -> Callable[..., Any]:
-    return _compiled(part) if fused else part
+    return softmax.wide(hidden_Nd.new_empty(0)).new_empty(len(hidden_Nd))
 
 
 def _add_product(total_Vd: Tensor | None, slope_CV: Tensor, hidden_Cd: Tensor) -> Tensor:
-    """total + slope.T @ hidden, summed in fp32 whatever the factors are."""
+    """total + slope.T @ hidden, summed in fp32; a CPU's first product in bf16 stays as it is."""
     if slope_CV.dtype in (torch.float32, torch.float64):
         if total_Vd is None:
             return slope_CV.T @ hidden_Cd
@@ -172,8 +132,8 @@ def _add_product(total_Vd: Tensor | None, slope_CV: Tensor, hidden_Cd: Tensor) -
     if slope_CV.is_cuda:
         product = torch.mm(slope_CV.T, hidden_Cd, out_dtype=torch.float32)
     else:
-        product = (slope_CV.T @ hidden_Cd).float()
-    return product if total_Vd is None else total_Vd.add_(product)
+        product = slope_CV.T @ hidden_Cd
+    return product if total_Vd is None else add(total_Vd.float(), product)
 
 
 # --- the three ways -------------------------------------------------------------------------------
@@ -182,11 +142,11 @@ def _add_product(total_Vd: Tensor | None, slope_CV: Tensor, hidden_Cd: Tensor) -
 def _without_gradient(
     hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, fused: bool
 ) -> Tensor:
-    softmax = _chosen(_softmax, fused)
     transposed = weight_Vd.detach().to(hidden_Nd.dtype).T
     logp_N = _results(hidden_Nd)
-    for rows in _chunks(hidden_Nd, weight_Vd):
-        logp_N[rows] = softmax(hidden_Nd.detach()[rows] @ transposed, targets_N[rows])[0]
+    for rows in _chunks(hidden_Nd, weight_Vd, fused):
+        logits = hidden_Nd.detach()[rows] @ transposed
+        logp_N[rows], _ = softmax.log_probs(logits, targets_N[rows], fused)
     return logp_N
 
 
@@ -197,13 +157,14 @@ class _InForward(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, total: bool, fused: bool
     ) -> Tensor:
-        minus_slope = _chosen(_minus_slope, fused)
         weight = weight_Vd.to(hidden_Nd.dtype)
         logp_N = _results(hidden_Nd)
         grad_hidden = torch.empty_like(hidden_Nd) if ctx.needs_input_grad[0] else None
         grad_weight = None
-        for rows in _chunks(hidden_Nd, weight_Vd):
-            logp_N[rows], by_logits = minus_slope(hidden_Nd[rows] @ weight.T, targets_N[rows])
+        for rows in _chunks(hidden_Nd, weight_Vd, fused):
+            logits = hidden_Nd[rows] @ weight.T
+            logp_N[rows], by_logits = softmax.minus_slopes(logits, targets_N[rows], fused)
+            del logits
             if grad_hidden is not None:
                 torch.mm(by_logits, weight, out=grad_hidden[rows])
             if ctx.needs_input_grad[1]:
@@ -212,6 +173,8 @@ class _InForward(torch.autograd.Function):
             grad_weight = torch.zeros_like(weight_Vd)
         ctx.save_for_backward(grad_hidden)
         # As large as the weight: scaled in place and handed on, not copied.
+        if grad_weight is not None and weight_Vd.dtype == torch.float32:
+            grad_weight = grad_weight.float()
         ctx.grad_weight, ctx.weight_dtype = grad_weight, weight_Vd.dtype
         return logp_N.sum() if total else logp_N
 
@@ -238,14 +201,13 @@ class _InBackward(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, keep: bool, fused: bool
     ) -> Tensor:
-        softmax = _chosen(_softmax, fused)
         transposed = weight_Vd.to(hidden_Nd.dtype).T
         logp_N = _results(hidden_Nd)
         norm_N = torch.empty_like(logp_N)
         kept = []
-        for rows in _chunks(hidden_Nd, weight_Vd):
+        for rows in _chunks(hidden_Nd, weight_Vd, fused):
             logits = hidden_Nd[rows] @ transposed
-            logp_N[rows], norm_N[rows] = softmax(logits, targets_N[rows])
+            logp_N[rows], norm_N[rows] = softmax.log_probs(logits, targets_N[rows], fused)
             if keep:
                 kept.append(logits)
         ctx.save_for_backward(hidden_Nd, weight_Vd, targets_N, norm_N, *kept)
@@ -256,13 +218,14 @@ class _InBackward(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, factor_N: Tensor) -> tuple[Tensor | None, ...]:
         hidden_Nd, weight_Vd, targets_N, norm_N, *kept = ctx.saved_tensors
-        slope = _chosen(_slope, ctx.fused)
         weight = weight_Vd.to(hidden_Nd.dtype)
         grad_hidden = torch.empty_like(hidden_Nd) if ctx.needs_input_grad[0] else None
         grad_weight = None
-        for number, rows in enumerate(_chunks(hidden_Nd, weight_Vd)):
+        for number, rows in enumerate(_chunks(hidden_Nd, weight_Vd, ctx.fused)):
             logits = kept[number] if kept else hidden_Nd[rows] @ weight.T
-            by_logits = slope(logits, norm_N[rows], targets_N[rows], factor_N[rows])
+            by_logits = softmax.slopes(
+                logits, norm_N[rows], targets_N[rows], factor_N[rows], ctx.fused, bool(kept)
+            )
             del logits
             if grad_hidden is not None:
                 torch.mm(by_logits, weight, out=grad_hidden[rows])
