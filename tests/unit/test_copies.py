@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
 from samdan.lm.batch import Batch, collate
+from samdan.lm.copies import Copies
 from samdan.lm.model import add_lora
 from samdan.lm.scoring import Scorer
 from samdan.recipe import Lora
@@ -58,6 +59,45 @@ def test_other_families_too(family: str) -> None:
     own = {"word_embed_proj_dim": 32, "ffn_dim": 48, "dropout": 0.0} if family == "OPT" else {}
     model = tiny.model(family, **own)
     assert tiny.distance(learned(model), learned(model, bf16=False)) < 0.06
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("padding", [None, 3])
+def test_the_embeddings_gradient_by_rows_is_the_matrix(tied: bool, padding: int | None) -> None:
+    """The same bits as torch's own in one micro-batch; of many, their sum; of padding, nothing."""
+    model = tiny.model(tie_word_embeddings=tied, pad_token_id=padding)
+    embeddings = model.get_input_embeddings()
+    assert embeddings.padding_idx == padding
+    copies = Copies(model)
+    ids = torch.tensor([[1, 3, 3, 7, 1, 1]])
+    upstream = torch.randn(1, 6, embeddings.embedding_dim).bfloat16()
+    embeddings(ids).backward(upstream.float())
+    right = embeddings.weight.grad.clone()
+    assert bool(right[3].any()) == (padding is None)
+    embeddings.weight.grad = None
+    with copies.in_place():
+        for times in (1, 2, 3):
+            found = embeddings(ids)
+            assert found.dtype == torch.bfloat16
+            found.backward(upstream)
+            assert torch.allclose(embeddings.weight.grad, times * right, rtol=1e-6)
+        before = embeddings.weight.grad
+        embeddings(ids).backward(upstream)
+        assert embeddings.weight.grad is before  # added to, no second matrix
+
+
+def test_embeddings_that_do_more_than_look_up_keep_their_own_gradient() -> None:
+    class Scaled(torch.nn.Embedding):
+        def forward(self, ids: Tensor) -> Tensor:
+            return 3.0 * super().forward(ids)
+
+    model = tiny.model(tie_word_embeddings=False)
+    scaled = Scaled(*model.get_input_embeddings().weight.shape)
+    model.set_input_embeddings(scaled)
+    with Copies(model).in_place():
+        scaled(torch.tensor([[2]])).sum().backward()
+    assert scaled.weight.grad is not None
+    assert torch.equal(scaled.weight.grad[2], torch.full((scaled.embedding_dim,), 3.0))
 
 
 def test_micro_batches_are_summed_in_fp32() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from samdan.lm import head
+from samdan.lm import head, softmax
 from samdan.lm.batch import collate
 from samdan.lm.head import PLAIN_FAMILIES, likeliest, log_probs, plain_head
 from samdan.lm.scoring import Scorer
@@ -18,9 +18,11 @@ ROWS, WIDTH, VOCAB = 301, 24, 97
 RECORDS = (tiny.pair(5, 7, 3, 0), tiny.document(30, 1), tiny.pair(9, 1, 12, 2))
 
 
-@pytest.fixture(params=["one chunk, kept", "chunks, kept", "chunks, again"])
+@pytest.fixture(params=["one chunk, kept", "blocks, kept", "chunks, kept", "chunks, again"])
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The sizes at which the head works in chunks of 64 rows, and computes logits again."""
+    """The sizes at which the head works by chunks of 64 rows and by blocks, or computes again."""
+    if "chunks" in request.param or "blocks" in request.param:
+        monkeypatch.setattr(softmax, "BLOCK", 1)
     if "chunks" in request.param:
         monkeypatch.setattr(head, "CHUNK_BYTES", {"cpu": 1})
     if "again" in request.param:
@@ -128,6 +130,39 @@ def test_in_bf16_the_masters_gradient_is_fp32_and_near() -> None:
         ):
             assert ours.dtype == torch.float32
             close(ours, theirs, 0.02)
+
+
+@pytest.mark.usefixtures("limits")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_by_blocks_the_softmax_is_that_of_all_rows(dtype: torch.dtype) -> None:
+    """Also where a target is so unlikely that its probability is nothing in fp32."""
+    generator = torch.Generator().manual_seed(3)
+    logits = (torch.randn(70, VOCAB, generator=generator) * 40).to(dtype)
+    targets = torch.randint(0, VOCAB, (70,), generator=generator)
+    factors = torch.linspace(-2, 3, 70)
+    right = softmax._log_probs(logits, targets)
+    assert float(right[0].min()) < -110  # exp of it is 0
+    for ours, theirs in zip(softmax.log_probs(logits, targets, False), right, strict=True):
+        close(ours, theirs)
+    for keep in (True, False):
+        given = logits.clone()
+        slopes = softmax.slopes(given, right[1], targets, factors, False, keep)
+        close(slopes, softmax._slopes(logits, right[1], targets, factors), 1e-6)
+        assert torch.equal(given, logits) == keep
+    logp, slopes = softmax.minus_slopes(logits.clone(), targets, False)
+    close(logp, right[0])
+    rounding = 1e-6 if dtype == torch.float32 else 4e-3
+    close(slopes, softmax._minus_slopes(logits, targets)[1], rounding)
+
+
+def test_logits_that_are_no_numbers_are_not_hidden() -> None:
+    for bad in (float("nan"), float("inf")):
+        logits = torch.zeros(4, VOCAB)
+        logits[2, 5] = bad
+        logp, slopes = softmax.minus_slopes(logits, torch.zeros(4, dtype=torch.long), False)
+        assert not torch.isfinite(logp[2])
+        assert torch.isfinite(logp[[0, 1, 3]]).all()
+        assert not torch.isfinite(slopes[2]).all()
 
 
 @pytest.mark.usefixtures("limits")

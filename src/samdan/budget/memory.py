@@ -19,8 +19,9 @@ from samdan.budget.shapes import GIB, Shape
 from samdan.stages import CptStage, DpoStage, Stage
 from samdan.unfreezing import learns
 
-# Of the head, as `samdan.lm.head` has them: a chunk's fp32 logits, logits kept for the backward.
-CHUNK_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
+# Of the head, as `samdan.lm.head` has them: a chunk's logits (on a CPU in their own precision, else
+# in fp32), logits kept for the backward.
+CHUNK_BYTES = {"cpu": 1 << 30, "cuda": 1 << 32}
 KEPT_BYTES = {"cpu": 1 << 30, "cuda": 1 << 31}
 # Python with torch and transformers (measured), and a CUDA context with cuBLAS (an estimate).
 PROCESS_BYTES = {"cpu": 0.46e9, "cuda": 0.8e9}
@@ -73,6 +74,8 @@ def memory(shape: Shape, stage: Stage, setting: Setting) -> Memory:
     trained = trained_parameters(shape, stage)
     cast = bf16 and (stage.lora is None or stage.lora.quantize == "none")
     copies = 2.0 * shape.num_hidden_layers * shape.layer_parameters if cast else 0.0
+    if _head_is_copied(stage, setting):
+        copies += 2.0 * shape.vocab_size * shape.hidden_size
     parts = {
         "process": PROCESS_BYTES[setting.device] if setting.process is None else setting.process,
         "weights": _weights(shape, stage),
@@ -107,18 +110,21 @@ def _peak(shape: Shape, stage: Stage, setting: Setting, parts: Mapping[str, floa
 
     In the head's forward nothing of the layers is freed; with one micro-batch there are no
     gradients yet. At the end of a backward the layers' inputs are gone and all gradients are there,
-    and the embeddings' is made as a whole before it is added.
+    and the embeddings' is made as a whole before it is added (in bf16 on a CPU it is added row by
+    row).
     """
     always = ("process", "weights", "optimizer", "average", "gathered", "allocator")
     there = sum(parts.get(name, 0.0) for name in always)
     copies, held = parts.get("bf16 copies", 0.0), parts["activations"]
     before = parts["gradients"] if setting.micro_batches > 1 else 0.0
-    root = 0.0 if stage.lora else 4.0 * shape.vocab_size * shape.hidden_size
+    matrix = 0.0 if stage.lora else float(shape.vocab_size * shape.hidden_size)
+    of_head = matrix * (2.0 if _head_is_copied(stage, setting) else 4.0)
+    of_embeddings = 0.0 if setting.device == "cpu" and setting.precision == "bf16" else 4.0 * matrix
     layer = float(setting.tokens) * _backward_of_layer(shape, setting.precision == "bf16")
     kept = _kept(shape, stage, setting)
     forward = there + copies + held + before + parts["logits"]
-    begins = there + copies + held + before + kept + root + layer
-    ends = there + copies + parts["gradients"] + layer + (2 * root if before else root)
+    begins = there + copies + held + before + kept + of_head + layer
+    ends = there + copies + parts["gradients"] + layer + (2 if before else 1) * of_embeddings
     updates = there + parts["gradients"] + (copies if stage.keeps_copies else 0.0)
     return max(forward, begins, ends, updates)
 
@@ -206,20 +212,27 @@ def _kept(shape: Shape, stage: Stage, setting: Setting) -> float:
 
 
 def _head(shape: Shape, stage: Stage, setting: Setting) -> float:
-    """The head at work: a chunk's logits, twice in fp32 (bf16: and once in bf16), the hidden
-    states' gradient, and the gradient of the matrix where it learns."""
-    rows = _predictions(setting)
-    most = max(64, CHUNK_BYTES[setting.device] // (4 * shape.vocab_size))
-    rows_of_chunk = rows / -(-rows // most)
-    bf16 = setting.precision == "bf16"
+    """The head at work: a chunk's logits, the hidden states' gradient, and the gradient of the
+    matrix where it learns. Logits become their gradient where they lie on a CPU; elsewhere there
+    are two of them in fp32 (bf16: and one in bf16)."""
+    rows, bf16 = _predictions(setting), setting.precision == "bf16"
+    own = 2.0 if bf16 else 4.0
+    on_cpu = setting.device == "cpu"
+    most = max(64, CHUNK_BYTES[setting.device] // int((own if on_cpu else 4.0) * shape.vocab_size))
+    chunks = -(-rows // most)
     kept = _kept(shape, stage, setting)
-    chunk = (10.0 if bf16 else 8.0) * rows_of_chunk * shape.vocab_size
-    if kept:
-        chunk -= (2.0 if bf16 else 4.0) * rows_of_chunk * shape.vocab_size
-    matrix = 4.0 * shape.vocab_size * shape.hidden_size
-    learns = matrix if stage.lora is None else 0.0
-    copy = matrix / 2 if bf16 else 0.0
-    return chunk + kept + learns + copy + 8.0 * rows * shape.hidden_size
+    a_logit = own if on_cpu else 8.0 + (own if bf16 else 0.0) - (own if kept else 0.0)
+    matrix = float(shape.vocab_size * shape.hidden_size)
+    copied = _head_is_copied(stage, setting)
+    learns = 0.0 if stage.lora else matrix * (2.0 if copied and chunks == 1 else 4.0)
+    cast = 2.0 * matrix if bf16 and not copied else 0.0
+    chunk = a_logit * rows / chunks * shape.vocab_size
+    return chunk + kept + learns + cast + 8.0 * rows * shape.hidden_size
+
+
+def _head_is_copied(stage: Stage, setting: Setting) -> bool:
+    """Whether its matrix has a bf16 copy that is kept (`samdan.lm.copies`)."""
+    return setting.device == "cpu" and setting.precision == "bf16" and stage.keeps_copies
 
 
 def micro_batch_tokens(stage: Stage, vocab_size: int, width: int, free: float) -> int:

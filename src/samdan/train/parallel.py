@@ -180,8 +180,10 @@ def clip_gradients(parameters: list[nn.Parameter], most: float) -> float:
     norm = torch.nn.utils.get_total_norm(gradients)
     if isinstance(norm, DTensor):  # of this process's part
         norm = norm.full_tensor()
-    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
-    return float(norm)
+    found = float(norm)
+    if not found <= most:  # else a pass over all gradients that multiplies them by one
+        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return found
 
 
 def any_rank(flag: bool) -> bool:
