@@ -67,6 +67,7 @@ def main(given: list[str] | None = None) -> Result:
             specs = {"samdan": specs["samdan"]} | {
                 json.dumps(flags): replace(specs["trl_best"], options=flags)
                 for flags in candidates(args.job, work.per_step)
+                if not flags["gradient_checkpointing"]
             }
         traces: dict[str, Trace] = {}
         for batch in ([[name] for name in specs] if args.alone else [list(specs)]):
@@ -155,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--share", type=float, help="dpo: drawn pairs' prompt share")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--alone", action="store_true", help="one process at a time")
-    parser.add_argument("--search", action="store_true", help="samdan and all flags of TRL")
+    parser.add_argument("--search", action="store_true", help="TRL at all flags")
     parser.add_argument("--bf16-gflops", type=float, default=RATES["product, bfloat16"])
     parser.add_argument("--fp32-gflops", type=float, default=RATES["product, float32"])
     parser.add_argument("--attention-gflops", type=float, default=RATES["attention"])

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--offload", action="store_true", help="AdamW's states in host memory")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--eager", action="store_true", help="layers are not compiled")
-    parser.add_argument("--padded", action="store_true", help="padded SDPA instead of varlen_attn")
+    parser.add_argument("--single-calls", action="store_true", help="SDPA, not varlen_attn")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--peer", action="store_true", help="TRL beside it (dpo)")
     parser.add_argument("--device", default="cuda")
@@ -169,7 +169,7 @@ def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     if args.checkpointing:
         checkpoint_layers(model)
     scorer = Scorer(model, not args.fp32, not args.eager, not args.checkpointing)
-    scorer.varlen = not args.padded
+    scorer.varlen = not args.single_calls
     with tempfile.TemporaryDirectory() as folder:
         data = training_data(Path(folder) / "shard", work)
         objective, reference, reference_s = _objective(args, stage, scorer, data)

@@ -133,7 +133,7 @@ def test_the_operator_is_attention_and_its_gradient_is_right() -> None:
     layout = Layout([Span(0, 4), Span(4, 3)])
     inputs = [torch.randn(7, 2, 4, dtype=torch.float64).requires_grad_() for _ in range(3)]
     assert torch.equal(
-        opaque.attend(*inputs, layout.handle, 0.5), layout.attend_padded(*inputs, 0.5)
+        opaque.attend(*inputs, layout.handle, 0.5), layout.attend_each(*inputs, 0.5)
     )
     assert torch.autograd.gradcheck(
         lambda q, k, v: opaque.attend(q, k, v, layout.handle, 0.5), inputs

@@ -1,6 +1,6 @@
-"""Padded attention as one operator that a compiler does not look into.
+"""Attention by single calls as one operator that a compiler does not look into.
 
-How many padded calls a row takes changes with every batch; traced, each count would be compiled
+How many calls a row takes changes with every batch; traced, each count would be compiled
 anew. Behind an operator that only names its layout, a compiled layer serves every batch. The
 backward computes the forward once more, which for attention costs little beside the layer's matrix
 products.
@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 
-class Padded(Protocol):
+class Separate(Protocol):
     """What the operator finds behind a handle."""
 
-    def attend_padded(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor: ...
+    def attend_each(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor: ...
 
 
 _LAYOUTS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 _NUMBERS = itertools.count()
 
 
-def handle_of(layout: Padded) -> Tensor:
+def handle_of(layout: Separate) -> Tensor:
     """A number for the layout, as a tensor on the host: a graph's input, not a constant in it."""
     number = next(_NUMBERS)
     _LAYOUTS[number] = layout
@@ -40,7 +40,7 @@ def handle_of(layout: Padded) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, handle: Tensor, scale: float) -> Tensor:
     """query [T, H, D], key and value [T, Hkv, D] -> [T, H, D], under the layout of the handle."""
     layout = _LAYOUTS[int(handle)]
-    out: Tensor = layout.attend_padded(query, key, value, scale)
+    out: Tensor = layout.attend_each(query, key, value, scale)
     return out.contiguous()
 
 
@@ -56,7 +56,7 @@ def _attend_backward(
     layout = _LAYOUTS[int(handle)]
     with _recording():
         inputs = [x.detach().requires_grad_() for x in (query, key, value)]
-        out = layout.attend_padded(*inputs, scale)
+        out = layout.attend_each(*inputs, scale)
         grads = torch.autograd.grad(out, inputs, upstream)
     q, k, v = (grad.contiguous() for grad in grads)
     return q, k, v

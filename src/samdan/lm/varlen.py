@@ -9,7 +9,7 @@ values are copied for that ("un-shared"); the hidden states stay shared through 
 The kernel's signature and its treatment of grouped heads changed between torch releases (2.11 has
 no ``enable_gqa`` and does not check heads, 2.13 has it and checks), so a form is not chosen by
 version: each is tried on a small problem on the device at hand, in value and gradient, and the
-first that computes attention is taken. If none does, the padded calls of `samdan.lm.attention`
+first that computes attention is taken. If none does, the single calls of `samdan.lm.attention`
 serve.
 
 Shape letters: T tokens of the packed row, S segments, K keys of all segments, H and G heads of
@@ -225,7 +225,7 @@ def probe(
         reasons.append(f"{form}: off by {error:.2g}")
     warnings.warn(
         f"varlen_attn cannot be used on {device} ({'; '.join(reasons)}); attention is computed in "
-        "padded calls, which is slower",
+        "a call for each record, which is slower",
         stacklevel=2,
     )
     return None
