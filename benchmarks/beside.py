@@ -27,7 +27,7 @@ from benchmarks.shapes import SHAPES
 from benchmarks.train import load, sides_of
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
-from benchmarks.train_scale import QUICK, make_workload
+from benchmarks.train_scale import QUICK, QUICK_BF16, make_workload
 from benchmarks.train_search import best_flags, candidates
 from benchmarks.train_side import Spec
 from benchmarks.train_turns import Trace, run_round
@@ -45,7 +45,7 @@ Result = dict[str, Any]
 def main(given: list[str] | None = None) -> Result:
     """Runs what the command line asks for, prints it, and returns it."""
     args = _parser().parse_args(given)
-    scale = replace(QUICK[args.job], steps=args.steps)
+    scale = replace((QUICK if args.fp32 else QUICK_BF16)[args.job], steps=args.steps)
     chosen = {name: getattr(args, name) for name in ("shape", "per_step", "longest")}
     scale = replace(scale, **{name: value for name, value in chosen.items() if value})
     work = make_workload(args.job, scale, args.data, args.share)
@@ -62,7 +62,7 @@ def main(given: list[str] | None = None) -> Result:
         plain = Spec(
             args.job, scale.shape, not args.fp32, folder, work.per_step, work.steps, micro, "", {}
         )
-        specs = sides_of(plain, False, best_flags(args.job, work.per_step))
+        specs = sides_of(plain, False, best_flags(args.job, work.per_step, plain.bf16))
         if args.search:
             specs = {"samdan": specs["samdan"]} | {
                 json.dumps(flags): replace(specs["trl_best"], options=flags)

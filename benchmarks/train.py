@@ -26,7 +26,7 @@ from benchmarks.train_figures import Load, Step, compared, side_figures
 from benchmarks.train_handed import Factory, figures, llamafactory
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
-from benchmarks.train_scale import FULL, QUICK, TINY, Scale, Workload, make_workload
+from benchmarks.train_scale import FULL, QUICK, QUICK_BF16, TINY, Scale, Workload, make_workload
 from benchmarks.train_search import Flags, best_flags, default_flags, search
 from benchmarks.train_side import Spec
 from benchmarks.train_turns import FEWEST, Agreement, Trace, run_alone, run_round
@@ -56,7 +56,7 @@ def measure(
     peak = matmul_peak(torch.bfloat16 if bf16 else torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         tried: list[Result] = []
-        best = best_flags(job, work.per_step)
+        best = best_flags(job, work.per_step, bf16)
         if scale.search:
             best, tried = search(plain, work.step(1), Path(folder) / "search")
         sides = sides_of(plain, compiled, best) | llamafactory(
@@ -194,12 +194,13 @@ def main(job: str, given: list[str] | None = None) -> Result:
     """Measures what the command line asks for, prints it, and returns it."""
     started = time.perf_counter()
     args = _parser(job).parse_args(given)
-    scale = TINY if args.tiny else QUICK[job] if args.quick else FULL
+    bf16 = bf16_is_fast("cpu") and not args.fp32
+    quick = QUICK_BF16 if bf16 else QUICK
+    scale = TINY if args.tiny else quick[job] if args.quick else FULL
     chosen = {name: getattr(args, name) for name in ("shape", "steps", "per_step", "longest")}
     scale = replace(scale, **{name: value for name, value in chosen.items() if value})
     if args.search is not None:
         scale = replace(scale, search=args.search)
-    bf16 = bf16_is_fast("cpu") and not args.fp32
     shares = [None, *(SHARES if args.shares is None else args.shares)]
     if job != "dpo" or (args.shares is None and (args.quick or args.tiny)):
         shares = [None]

@@ -15,13 +15,19 @@ from samdan.lm.batch import Encoded
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
-# ``--quick`` takes these unless told to search. Found by ``--quick --search`` on two cores, in
-# seconds a step. dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2 without
-# padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. No batch is larger than a step.
+# ``--quick`` takes these unless told to search. fp32: found by ``--quick --search`` on two cores,
+# in seconds a step. dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2 without
+# padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. bf16: *predicted* by `benchmarks.beside --search`, as
+# no such processor was at hand; docs/performance.md has the seconds.
 BEST: dict[str, Flags] = {
     "cpt": {"batch": 2, "gradient_checkpointing": False, "padding_free": True},
     "sft": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
     "dpo": {"batch": 1, "gradient_checkpointing": False, "precompute": True},
+}
+BEST_BF16: dict[str, Flags] = {
+    "cpt": {"batch": 2, "gradient_checkpointing": False, "padding_free": False},
+    "sft": {"batch": 8, "gradient_checkpointing": False, "padding_free": False},
+    "dpo": {"batch": 2, "gradient_checkpointing": False, "precompute": True},
 }
 
 
@@ -30,9 +36,10 @@ def default_flags(per_step: int) -> Flags:
     return {"batch": min(DEFAULT_BATCH, per_step), "gradient_checkpointing": True}
 
 
-def best_flags(job: str, per_step: int) -> Flags:
+def best_flags(job: str, per_step: int, bf16: bool) -> Flags:
     """The best known ones. No batch is larger than a step."""
-    return BEST[job] | {"batch": min(BEST[job]["batch"], per_step)}
+    best = (BEST_BF16 if bf16 else BEST)[job]
+    return best | {"batch": min(best["batch"], per_step)}
 
 
 def candidates(job: str, per_step: int) -> list[Flags]:
