@@ -69,6 +69,7 @@ def main(given: list[str] | None = None) -> Result:
                 for flags in candidates(args.job, work.per_step)
                 if not flags["gradient_checkpointing"]
             }
+        specs = {name: spec for name, spec in specs.items() if name in (args.sides or specs)}
         traces: dict[str, Trace] = {}
         for batch in ([[name] for name in specs] if args.alone else [list(specs)]):
             traces |= run_round({name: _stubbed(specs[name]) for name in batch})
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--share", type=float, help="dpo: drawn pairs' prompt share")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--alone", action="store_true", help="one process at a time")
+    parser.add_argument("--sides", nargs="*", help="names of sides, samdan among them")
     parser.add_argument("--search", action="store_true", help="TRL at all flags")
     parser.add_argument("--bf16-gflops", type=float, default=RATES["product, bfloat16"])
     parser.add_argument("--fp32-gflops", type=float, default=RATES["product, float32"])
