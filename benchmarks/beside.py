@@ -27,7 +27,7 @@ from benchmarks.shapes import SHAPES
 from benchmarks.train import load, sides_of
 from benchmarks.train_peak import matmul_peak
 from benchmarks.train_samdan import stage_of
-from benchmarks.train_scale import QUICK, QUICK_BF16, make_workload
+from benchmarks.train_scale import QUICK, QUICK_BF16, Workload, make_workload
 from benchmarks.train_search import best_flags, candidates
 from benchmarks.train_side import Spec
 from benchmarks.train_turns import Trace, run_round
@@ -59,42 +59,31 @@ def main(given: list[str] | None = None) -> Result:
     }
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), work.records, work.per_step)
-        plain = Spec(
+        specs = _specs(args, work, Spec(
             args.job, scale.shape, not args.fp32, folder, work.per_step, work.steps, micro, "", {}
-        )
-        specs = sides_of(plain, False, best_flags(args.job, work.per_step, plain.bf16))
-        if args.search:
-            specs = {"samdan": specs["samdan"]} | {
-                json.dumps(flags): replace(specs["trl_best"], options=flags)
-                for flags in candidates(args.job, work.per_step)
-                if not flags["gradient_checkpointing"]
-            }
-        specs = {name: spec for name, spec in specs.items() if name in (args.sides or specs)}
+        ))  # fmt: skip
         traces: dict[str, Trace] = {}
         for batch in ([[name] for name in specs] if args.alone else [list(specs)]):
             traces |= run_round({name: _stubbed(specs[name]) for name in batch})
     sides = {name: predicted(trace, work.tokens(), rates) for name, trace in traces.items()}
     backbone = int(traces["samdan"].about["backbone"])
     needed = [load(work.step(n), scale.shape, backbone) for n in range(1, work.steps)]
-    ours, dpo = sides["samdan"], args.job == "dpo"
-    whole = "epoch_s" if dpo else "step_s"
+    ours = sides["samdan"]
+    peers = {name: side for name, side in sides.items() if name != "samdan"}
+    whole = "epoch_s" if args.job == "dpo" else "step_s"
     peak = args.fp32_gflops if args.fp32 else args.bf16_gflops
     line = {
         "job": args.job,
         "shape": scale.shape,
         "precision": "fp32" if args.fp32 else "bf16",
         "predicted_ratios": {
-            name: round(side[whole] / ours[whole], 2)
-            for name, side in sides.items()
-            if name != "samdan"
+            name: round(side[whole] / ours[whole], 2) for name, side in peers.items()
         },
         "predicted_peak_share": round(
             statistics.median(one.flops for one in needed) / ours["step_s"] / peak / 1e9, 3
         ),
         "memory_ratios": {
-            name: round(ours["peak_mb"] / side["peak_mb"], 3)
-            for name, side in sides.items()
-            if name != "samdan"
+            name: round(ours["peak_mb"] / side["peak_mb"], 3) for name, side in peers.items()
         },
         "sides": sides,
         "flags": {name: spec.options for name, spec in specs.items() if spec.options},
@@ -105,6 +94,18 @@ def main(given: list[str] | None = None) -> Result:
     }
     print(json.dumps(line, ensure_ascii=False), flush=True)
     return line
+
+
+def _specs(args: argparse.Namespace, work: Workload, plain: Spec) -> dict[str, Spec]:
+    """The sides that are asked for, samdan first."""
+    specs = sides_of(plain, False, best_flags(args.job, work.per_step, plain.bf16))
+    if args.search:
+        specs = {"samdan": specs["samdan"]} | {
+            json.dumps(flags): replace(specs["trl_best"], options=flags)
+            for flags in candidates(args.job, work.per_step)
+            if not flags["gradient_checkpointing"]
+        }
+    return {name: spec for name, spec in specs.items() if name in (args.sides or specs)}
 
 
 def _stubbed(spec: Spec) -> Spec:

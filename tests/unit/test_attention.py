@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
+from samdan.lm import attention as packed
 from samdan.lm.attention import Branch, Layout, Span, attention
 from samdan.lm.batch import Batch, Encoded, collate
 from samdan.lm.model import load_model
@@ -144,8 +146,16 @@ def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> T
 
 
 @settings(max_examples=80)
-@given(layouts(), st.sampled_from([(4, 4), (4, 2), (4, 1)]))
-def test_attend_is_attention_under_the_dense_mask(batch: Batch, heads: tuple[int, int]) -> None:
+@given(layouts(), st.sampled_from([(4, 4), (4, 2), (4, 1)]), st.sampled_from([0, 12, 40, 64]))
+def test_attend_is_attention_under_the_dense_mask(
+    batch: Batch, heads: tuple[int, int], shared: int
+) -> None:
+    """Also however many neighbours share a call: none, few, most."""
+    with mock.patch.object(packed, "SHARED", shared):
+        calls = batch.layout._calls  # are made once
+    tokens = [sum(calls.key_sizes[n] for n in call.keys) for call in calls.each]
+    assert len(calls.each) == len(batch.layout.spans) + len(batch.layout.branches) or shared
+    assert sum(calls.query_sizes) == batch.num_tokens <= sum(tokens)
     generator = torch.Generator().manual_seed(batch.num_tokens)
     many, few = heads
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -60,8 +61,17 @@ class _Call:
     mask_QK: Tensor | None  # None: causal
 
 
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """All calls, in the order of the row, which is split into queries and into keys."""
+
+    query_sizes: list[int]
+    key_sizes: list[int]
+    each: list[_Call]
+
+
 class Layout:
-    """Which token may see which, as index tensors that every layer reuses.
+    """Which token may see which, in the form that every layer reuses.
 
     ``form`` decides how attention is computed: by the variable-length kernel in one of its forms,
     or (None) in single calls. Who moves the layout to a device sets it.
@@ -74,15 +84,11 @@ class Layout:
         self.form: varlen.Form | None = None
         self.segments: varlen.Segments | None = None
         self.handle = opaque.handle_of(self)
-        both: list[Span | Branch] = [*spans, *branches]
-        self._cut(sorted(both, key=lambda part: part.start))
 
-    def _cut(self, parts: Sequence[Span | Branch]) -> None:
-        """The single calls, in the order of the row: their queries, and the pieces of it they see.
-
-        A branch of its own sees its prefix first; a group sees itself under a mask.
-        """
-        groups = _neighbours(parts)
+    @cached_property
+    def _calls(self) -> _Calls:
+        """A branch of its own sees its prefix first; a group sees itself under a mask."""
+        groups = _neighbours(self.spans, self.branches)
         alone = [group[0] for group in groups if isinstance(group[0], Branch)]
         seen = {b.prefix_start for b in alone} | {b.prefix_start + b.prefix for b in alone}
         cuts = sorted({group[0].start for group in groups} | seen | {self.tokens})
@@ -91,10 +97,9 @@ class Layout:
         def pieces(start: int, length: int) -> tuple[int, ...]:
             return tuple(range(number[start], number[start + length]))
 
-        self._query_sizes = [sum(part.length for part in group) for group in groups]
-        self._key_sizes = [b - a for a, b in pairwise(cuts)]
-        self._calls = []
-        for group, length in zip(groups, self._query_sizes, strict=True):
+        sizes = [sum(part.length for part in group) for group in groups]
+        calls = []
+        for group, length in zip(groups, sizes, strict=True):
             first, keys, mask_QK = group[0], pieces(group[0].start, length), None
             if isinstance(first, Branch):
                 keys = pieces(first.prefix_start, first.prefix) + keys
@@ -102,7 +107,8 @@ class Layout:
                 mask_QK = mask_QK.tril(first.prefix)
             elif len(group) > 1:
                 mask_QK = _mask(group)
-            self._calls.append(_Call(keys, mask_QK))
+            calls.append(_Call(keys, mask_QK))
+        return _Calls(sizes, [b - a for a, b in pairwise(cuts)], calls)
 
     @property
     def longest(self) -> int:
@@ -120,12 +126,13 @@ class Layout:
                 self.segments = varlen.segments(spans + branches)
             self.segments = self.segments.to(device)
             return self
-        self._calls = [
+        each = [
             call
             if call.mask_QK is None
             else replace(call, mask_QK=varlen.to_device(call.mask_QK, device))
-            for call in self._calls
+            for call in self._calls.each
         ]
+        self._calls = replace(self._calls, each=each)
         return self
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -141,11 +148,12 @@ class Layout:
 
         Splitting keeps the gradients small: those of slices are as large as the whole row.
         """
-        queries = query.split(self._query_sizes)
-        keys, values = key.split(self._key_sizes), value.split(self._key_sizes)
+        calls = self._calls
+        queries = query.split(calls.query_sizes)
+        keys, values = key.split(calls.key_sizes), value.split(calls.key_sizes)
         return torch.cat([
             _sdpa(q, _joined(keys, call.keys), _joined(values, call.keys), scale, call.mask_QK)
-            for q, call in zip(queries, self._calls, strict=True)
+            for q, call in zip(queries, calls.each, strict=True)
         ])
 
     def dense_mask(self) -> Tensor:
@@ -167,11 +175,12 @@ def _mask(parts: Sequence[Span | Branch]) -> Tensor:
     return mask
 
 
-def _neighbours(parts: Sequence[Span | Branch]) -> list[list[Span | Branch]]:
+def _neighbours(spans: Sequence[Span], branches: Sequence[Branch]) -> list[list[Span | Branch]]:
     """Parts in the order of the row, short ones in groups that see nothing but themselves."""
     groups: list[list[Span | Branch]] = []
     tokens = 0
-    for part in parts:
+    both: list[Span | Branch] = [*spans, *branches]
+    for part in sorted(both, key=lambda part: part.start):
         own = part.prefix_start if isinstance(part, Branch) else part.start
         inside = groups and isinstance(groups[-1][0], Span) and groups[-1][0].start <= own
         if inside and tokens + part.length <= SHARED:
