@@ -24,16 +24,14 @@ import torch
 
 from benchmarks.corpus import shared_data
 from benchmarks.shapes import SHAPES
-from benchmarks.train import load, sides_of
+from benchmarks.train import changed, load, micro_batch, sides_of
 from benchmarks.train_peak import matmul_peak
-from benchmarks.train_samdan import stage_of
 from benchmarks.train_scale import QUICK, QUICK_BF16, Workload, make_workload
 from benchmarks.train_search import best_flags, candidates
 from benchmarks.train_side import Spec
 from benchmarks.train_turns import Trace, run_round
 from benchmarks.train_work import save
 from benchmarks.watch import ROOT, machine
-from samdan.run.choices import choose_micro_batch
 
 # GFLOP/s. Of bf16: two cores with AMX, the reference of docs/performance.md; attention at documents
 # of 256 to 1,024 tokens reached 96 to 212 there.
@@ -45,13 +43,9 @@ Result = dict[str, Any]
 def main(given: list[str] | None = None) -> Result:
     """Runs what the command line asks for, prints it, and returns it."""
     args = _parser().parse_args(given)
-    scale = replace((QUICK if args.fp32 else QUICK_BF16)[args.job], steps=args.steps)
-    chosen = {name: getattr(args, name) for name in ("shape", "per_step", "longest")}
-    scale = replace(scale, **{name: value for name, value in chosen.items() if value})
+    scale = changed((QUICK if args.fp32 else QUICK_BF16)[args.job], args)
     work = make_workload(args.job, scale, args.data, args.share)
-    shape = SHAPES[scale.shape]
-    stage = stage_of(args.job).model_copy(update={"max_length": scale.longest})
-    micro = choose_micro_batch(stage, shape.vocab, shape.hidden * shape.layers)
+    micro = micro_batch(args.job, scale)
     rates = {
         "product, bfloat16": args.bf16_gflops,
         "product, float32": args.fp32_gflops,

@@ -50,8 +50,7 @@ def measure(
     shape = SHAPES[scale.shape]
     work = make_workload(job, scale, data, share)
     available = free_memory()
-    stage = stage_of(job).model_copy(update={"max_length": scale.longest})
-    micro = choose_micro_batch(stage, shape.vocab, shape.hidden * shape.layers)
+    micro = micro_batch(job, scale)
     plain = Spec(job, scale.shape, bf16, "", work.per_step, 0, micro, "", {}, int(available * 0.95))
     peak = matmul_peak(torch.bfloat16 if bf16 else torch.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -97,6 +96,19 @@ def measure(
         "in_turn": "processes" if alone else "steps",
         "threads": rounds[0][1]["samdan"].about["threads"],
     }
+
+
+def micro_batch(job: str, scale: Scale) -> int:
+    """Tokens of samdan's micro-batch, which it chooses by the memory that is free."""
+    stage = stage_of(job).model_copy(update={"max_length": scale.longest})
+    shape = SHAPES[scale.shape]
+    return choose_micro_batch(stage, shape.vocab, shape.hidden * shape.layers)
+
+
+def changed(scale: Scale, args: argparse.Namespace) -> Scale:
+    """The scale with what the command line says of it."""
+    chosen = {name: getattr(args, name) for name in ("shape", "steps", "per_step", "longest")}
+    return replace(scale, **{name: value for name, value in chosen.items() if value})
 
 
 def sides_of(plain: Spec, compiled: bool, best: Flags) -> dict[str, Spec]:
@@ -197,8 +209,7 @@ def main(job: str, given: list[str] | None = None) -> Result:
     bf16 = bf16_is_fast("cpu") and not args.fp32
     quick = QUICK_BF16 if bf16 else QUICK
     scale = TINY if args.tiny else quick[job] if args.quick else FULL
-    chosen = {name: getattr(args, name) for name in ("shape", "steps", "per_step", "longest")}
-    scale = replace(scale, **{name: value for name, value in chosen.items() if value})
+    scale = changed(scale, args)
     if args.search is not None:
         scale = replace(scale, search=args.search)
     shares = [None, *(SHARES if args.shares is None else args.shares)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from samdan.lm import head, softmax
+from samdan.lm import elementwise, head, softmax
 from samdan.lm.batch import collate
 from samdan.lm.head import PLAIN_FAMILIES, likeliest, log_probs, plain_head
 from samdan.lm.scoring import Scorer
@@ -22,7 +22,7 @@ RECORDS = (tiny.pair(5, 7, 3, 0), tiny.document(30, 1), tiny.pair(9, 1, 12, 2))
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The sizes at which the head works by chunks of 64 rows and by blocks, or computes again."""
     if "chunks" in request.param or "blocks" in request.param:
-        monkeypatch.setattr(softmax, "BLOCK", 1)
+        monkeypatch.setattr(elementwise, "BLOCK", 1)
     if "chunks" in request.param:
         monkeypatch.setattr(head, "CHUNK_BYTES", {"cpu": 1})
     if "again" in request.param:

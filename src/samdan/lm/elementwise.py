@@ -63,14 +63,10 @@ def _light(own: Any, forward: Any) -> Any:
     return type(own.__name__, (Light, own), {"own": own, "forward": forward})
 
 
-PART = 1 << 18  # numbers
-
-
 def add(total: Tensor, found: Tensor) -> Tensor:
     """total += found. A CPU widens ``found`` first: by parts, what it makes stays in the cache."""
     if total.is_cpu and total.is_contiguous() and found.is_contiguous():
-        parts = zip(total.view(-1).split(PART), found.view(-1).split(PART), strict=True)
-        for part, more in parts:
+        for part, more in blocks(total.view(-1), found.view(-1)):
             part.add_(more)
         return total
     return total.add_(found)
@@ -86,7 +82,7 @@ class _RmsNorm(torch.autograd.Function):
     def forward(ctx: Any, x_Rd: Tensor, weight_d: Tensor, eps: float) -> Tensor:
         out_Rd = torch.empty_like(x_Rd, dtype=torch.result_type(weight_d, x_Rd))
         scale_R1 = x_Rd.new_empty(len(x_Rd), 1, dtype=torch.float32)
-        for x, out, scale in _blocks(x_Rd, out_Rd, scale_R1):
+        for x, out, scale in blocks(x_Rd, out_Rd, scale_R1):
             wide = x.float()
             torch.rsqrt(wide.pow(2).mean(-1, keepdim=True).add_(eps), out=scale)
             torch.mul((wide * scale).to(x.dtype), weight_d, out=out)
@@ -99,7 +95,7 @@ class _RmsNorm(torch.autograd.Function):
         by_x, by_weight = ctx.needs_input_grad[:2]
         grad_x_Rd = torch.empty_like(x_Rd)
         grad_weight_d = torch.zeros_like(weight_d, dtype=torch.float32)
-        for x, scale, grad, grad_x in _blocks(x_Rd, scale_R1, grads[0], grad_x_Rd):
+        for x, scale, grad, grad_x in blocks(x_Rd, scale_R1, grads[0], grad_x_Rd):
             normal = x * scale  # fp32, as the scale is
             if by_weight:
                 grad_weight_d += (normal * grad).sum(0)
@@ -114,7 +110,7 @@ class _RmsNorm(torch.autograd.Function):
         )
 
 
-def _blocks(*tensors: Tensor) -> Any:
+def blocks(*tensors: Tensor) -> Any:
     """Blocks of rows of all of them at once, as many as the first one's size asks for."""
     count = -(-tensors[0].numel() // (BLOCK * torch.get_num_threads()))
     rows = -(-len(tensors[0]) // max(1, count))

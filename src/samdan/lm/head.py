@@ -118,11 +118,6 @@ def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor, fused: bool = False) -> Iterat
         yield slice(start, min(start + size, rows))
 
 
-def _results(hidden_Nd: Tensor) -> Tensor:
-    """Room for a number [N] per row, at least fp32."""
-    return softmax.wide(hidden_Nd.new_empty(0)).new_empty(len(hidden_Nd))
-
-
 def _add_product(total_Vd: Tensor | None, slope_CV: Tensor, hidden_Cd: Tensor) -> Tensor:
     """total + slope.T @ hidden, summed in fp32; a CPU's first product in bf16 stays as it is."""
     if slope_CV.dtype in (torch.float32, torch.float64):
@@ -143,7 +138,7 @@ def _without_gradient(
     hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, fused: bool
 ) -> Tensor:
     transposed = weight_Vd.detach().to(hidden_Nd.dtype).T
-    logp_N = _results(hidden_Nd)
+    logp_N = softmax.numbers(hidden_Nd)
     for rows in _chunks(hidden_Nd, weight_Vd, fused):
         logits = hidden_Nd.detach()[rows] @ transposed
         logp_N[rows], _ = softmax.log_probs(logits, targets_N[rows], fused)
@@ -158,7 +153,7 @@ class _InForward(torch.autograd.Function):
         ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, total: bool, fused: bool
     ) -> Tensor:
         weight = weight_Vd.to(hidden_Nd.dtype)
-        logp_N = _results(hidden_Nd)
+        logp_N = softmax.numbers(hidden_Nd)
         grad_hidden = torch.empty_like(hidden_Nd) if ctx.needs_input_grad[0] else None
         grad_weight = None
         for rows in _chunks(hidden_Nd, weight_Vd, fused):
@@ -173,8 +168,6 @@ class _InForward(torch.autograd.Function):
             grad_weight = torch.zeros_like(weight_Vd)
         ctx.save_for_backward(grad_hidden)
         # As large as the weight: scaled in place and handed on, not copied.
-        if grad_weight is not None and weight_Vd.dtype == torch.float32:
-            grad_weight = grad_weight.float()
         ctx.grad_weight, ctx.weight_dtype = grad_weight, weight_Vd.dtype
         return logp_N.sum() if total else logp_N
 
@@ -190,6 +183,7 @@ class _InForward(torch.autograd.Function):
             if ctx.grad_weight is None:
                 raise RuntimeError("the gradient of a sum of log-probabilities can be had once")
             grad_weight, ctx.grad_weight = ctx.grad_weight, None
+            grad_weight = grad_weight.to(torch.promote_types(grad_weight.dtype, ctx.weight_dtype))
             grad_weight = grad_weight.mul_(-factor).to(ctx.weight_dtype)
         return grad_hidden, grad_weight, None, None, None
 
@@ -202,7 +196,7 @@ class _InBackward(torch.autograd.Function):
         ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, keep: bool, fused: bool
     ) -> Tensor:
         transposed = weight_Vd.to(hidden_Nd.dtype).T
-        logp_N = _results(hidden_Nd)
+        logp_N = softmax.numbers(hidden_Nd)
         norm_N = torch.empty_like(logp_N)
         kept = []
         for rows in _chunks(hidden_Nd, weight_Vd, fused):
