@@ -33,7 +33,7 @@ from benchmarks.train_turns import FEWEST, Agreement, Trace, run_alone, run_roun
 from benchmarks.train_work import prompt_share, save
 from benchmarks.watch import ROOT, machine
 from samdan.lm.batch import Encoded, num_predictions
-from samdan.lm.model import bf16_is_fast
+from samdan.lm.machine import bf16_is_fast
 from samdan.run.choices import choose_micro_batch, free_memory
 
 SHARES = (0.3, 0.7, 0.9)  # prompt shares of the drawn pairs

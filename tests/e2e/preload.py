@@ -10,6 +10,6 @@ import samdan.demo.world
 import samdan.run.chatting
 import samdan.run.check
 import samdan.run.executor
-from samdan.lm.model import bf16_is_fast
+from samdan.lm.machine import bf16_is_fast
 
 bf16_is_fast("cpu")

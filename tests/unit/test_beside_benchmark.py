@@ -78,11 +78,12 @@ def test_no_product_of_a_step_is_missed(precision: str, capsys: pytest.CaptureFi
     shape = SHAPES["tiny"]
     backbone = backbone_parameters(build(shape, torch.device("cpu"), torch.float32))
     needed = load(records, "tiny", backbone).flops
-    for side in found["sides"].values():
+    for name, side in found["sides"].items():
         counted = 1e9 * sum(side["gflop"].values())
         # Causal attention is l^2/2 there and here; vectors among the parameters are no products.
         assert counted == pytest.approx(needed, rel=0.1)
         assert side["step_s"] >= side["beside_s"] > 0
-        kinds = {name.split(", ")[1] for name in side["gflop"]}
-        assert kinds == {"float32" if precision == "--fp32" else "bfloat16"}
+        kinds = {kind.split(", ")[1] for kind in side["gflop"]}
+        scores = {"float32"} if name == "samdan" else set()  # of attention by products
+        assert kinds == ({"float32"} if precision == "--fp32" else {"bfloat16"} | scores)
     assert found["predicted_ratios"].keys() == {"plain"}

@@ -6,8 +6,9 @@ span's prefix and itself). The function is registered with transformers' attenti
 serves every decoder model; an implementation name that transformers' mask registry does not know
 makes it build no mask at all.
 
-On a CPU every span and every branch is a call of the flash kernel of its own, on views of the row,
-but that short neighbours share one under a mask; nothing is padded. On CUDA one call of the
+On a CPU every span and every branch is a call of its own, on views of the row, but that short
+neighbours share one under a mask; nothing is padded. A call is one of the flash kernel, or in bf16
+matrix products where they are faster (`samdan.lm.causal`). On CUDA one call of the
 variable-length kernel serves the whole row (`samdan.lm.varlen`), and single calls only where that
 kernel cannot be had.
 """
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from samdan.lm import opaque, varlen
+from samdan.lm import causal, opaque, varlen
 from samdan.records import RecipeError
 
 NAME = "samdan"
@@ -55,10 +56,15 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call of the kernel for one part of the row: which pieces of the row are its keys."""
+    """One call for one part of the row: which pieces of the row are its keys.
+
+    ``causal``: every query sees the keys before its own, a prefix included. The kernel knows no
+    prefix, so it takes a mask for one.
+    """
 
     keys: tuple[int, ...]
-    mask_QK: Tensor | None  # None: causal
+    mask_QK: Tensor | None = None
+    causal: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +106,15 @@ class Layout:
         sizes = [sum(part.length for part in group) for group in groups]
         calls = []
         for group, length in zip(groups, sizes, strict=True):
-            first, keys, mask_QK = group[0], pieces(group[0].start, length), None
+            first, keys = group[0], pieces(group[0].start, length)
             if isinstance(first, Branch):
                 keys = pieces(first.prefix_start, first.prefix) + keys
                 mask_QK = torch.ones(length, first.prefix + length, dtype=torch.bool)
-                mask_QK = mask_QK.tril(first.prefix)
+                calls.append(_Call(keys, mask_QK.tril(first.prefix)))
             elif len(group) > 1:
-                mask_QK = _mask(group)
-            calls.append(_Call(keys, mask_QK))
+                calls.append(_Call(keys, _mask(group), causal=False))
+            else:
+                calls.append(_Call(keys))
         return _Calls(sizes, [b - a for a, b in pairwise(cuts)], calls)
 
     @property
@@ -144,7 +151,7 @@ class Layout:
         return self.attend_each(query, key, value, scale)
 
     def attend_each(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """The same, by one call of scaled_dot_product_attention for each part of the row.
+        """The same, by one call for each part of the row.
 
         Splitting keeps the gradients small: those of slices are as large as the whole row.
         """
@@ -152,7 +159,7 @@ class Layout:
         queries = query.split(calls.query_sizes)
         keys, values = key.split(calls.key_sizes), value.split(calls.key_sizes)
         return torch.cat([
-            _sdpa(q, _joined(keys, call.keys), _joined(values, call.keys), scale, call.mask_QK)
+            _attend(q, _joined(keys, call.keys), _joined(values, call.keys), scale, call)
             for q, call in zip(queries, calls.each, strict=True)
         ])
 
@@ -195,6 +202,13 @@ def _neighbours(spans: Sequence[Span], branches: Sequence[Branch]) -> list[list[
 def _joined(pieces: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
     first, *others = (pieces[number] for number in chosen)
     return torch.cat([first, *others]) if others else first
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, call: _Call) -> Tensor:
+    """[L, H, D] each -> [L, H, D], by the faster way."""
+    if causal.serves(q, k):
+        return causal.attend(q, k, v, scale, None if call.causal else call.mask_QK)
+    return _sdpa(q, k, v, scale, call.mask_QK)
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask_QK: Tensor | None) -> Tensor:

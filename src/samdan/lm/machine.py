@@ -1,9 +1,11 @@
-"""What is free on this machine."""
+"""What is free on this machine, and what it is fast at."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import platform
+import time
 from pathlib import Path
 
 _NO_LIMIT = 1 << 60
@@ -74,3 +76,23 @@ def keep_freed_memory() -> bool:
     set_option = ctypes.CDLL(None).mallopt
     mmap_max, trim_threshold = -4, -1  # malloc.h
     return bool(set_option(mmap_max, 0)) and bool(set_option(trim_threshold, 2**31 - 1))
+
+
+@functools.cache
+def bf16_is_fast(device_type: str) -> bool:
+    """Whether bf16 matrix products beat fp32's here; measured, as emulated bf16 is 20x slower."""
+    import torch
+
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    times = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(64, 512, dtype=dtype)
+        b = torch.ones(512, 512, dtype=dtype)
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            a @ b
+            best = min(best, time.perf_counter() - start)
+        times[dtype] = best
+    return times[torch.bfloat16] < 0.7 * times[torch.float32]

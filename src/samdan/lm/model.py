@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -282,24 +280,6 @@ def to_best_device(model: Any) -> Any:
     if device.type == "cpu":
         keep_freed_memory()
     return model.to(device)
-
-
-@functools.cache
-def bf16_is_fast(device_type: str) -> bool:
-    """Whether bf16 matrix products beat fp32's here; measured, as emulated bf16 is 20x slower."""
-    if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    times = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(64, 512, dtype=dtype)
-        b = torch.ones(512, 512, dtype=dtype)
-        best = float("inf")
-        for _ in range(4):
-            start = time.perf_counter()
-            a @ b
-            best = min(best, time.perf_counter() - start)
-        times[dtype] = best
-    return times[torch.bfloat16] < 0.7 * times[torch.float32]
 
 
 def head_and_embeddings(model: nn.Module) -> tuple[set[int], set[int]]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from samdan.data.engine import Engine
 from samdan.lm.chat import ChatFormat
-from samdan.lm.model import best_device, bf16_is_fast, load_chat, load_model, to_best_device
+from samdan.lm.machine import bf16_is_fast
+from samdan.lm.model import best_device, load_chat, load_model, to_best_device
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
 from samdan.plan import parent_stage

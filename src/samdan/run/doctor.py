@@ -75,7 +75,7 @@ def _processor() -> Iterator[Line]:
     fewer = asked.isdigit() and int(asked) < found.cores
     means = f"OMP_NUM_THREADS={asked}: training uses that many of them" if fewer else ""
     yield Line("note" if fewer else "ok", "processor", f"{found.name}, {found.cores} cores", means)
-    from samdan.lm.model import bf16_is_fast
+    from samdan.lm.machine import bf16_is_fast
 
     fast = bf16_is_fast("cpu")
     yield Line(

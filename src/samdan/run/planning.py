@@ -114,7 +114,7 @@ def target_of(
     free = float(host_memory())
     bf16 = found.has_bf16
     if calibrate:
-        from samdan.lm.model import bf16_is_fast
+        from samdan.lm.machine import bf16_is_fast
 
         bf16 = bf16_is_fast("cpu")
     return Target(HERE, title, "cpu", free, bf16, processes, price, calibrate)

@@ -16,13 +16,8 @@ import torch
 from samdan.data.selection.hashing import Float
 from samdan.lm.batch import Encoded, collate
 from samdan.lm.chat import ChatFormat
-from samdan.lm.model import (
-    best_device,
-    bf16_is_fast,
-    load_chat,
-    load_model,
-    to_best_device,
-)
+from samdan.lm.machine import bf16_is_fast
+from samdan.lm.model import best_device, load_chat, load_model, to_best_device
 from samdan.lm.scoring import Scorer, sum_by_sequence
 from samdan.lm.trust import require_data_only
 from samdan.packing import best_fit_decreasing, pieces_of
