@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ from samdan.budget import (
 )
 from samdan.budget.memory import adapters, layer_bytes
 from samdan.data.mixing import mix
-from samdan.lm import head
+from samdan.lm import causal, head
 from samdan.lm.batch import collate
 from samdan.lm.elementwise import restore
 from samdan.lm.model import add_lora
@@ -97,7 +98,8 @@ def kept_bytes(layers: int, stage: Stage, bf16: bool, device: str = "cpu") -> tu
 @pytest.mark.parametrize("lora", [None, Lora(r=8)], ids=["full", "lora"])
 def test_a_layer_keeps_what_the_plan_says(bf16: bool, lora: Lora | None, device: str) -> None:
     stage = tiny.cpt(lora=lora)
-    few, many = (kept_bytes(layers, stage, bf16, device) for layers in (1, 3))
+    with mock.patch.object(causal, "bf16_is_fast", return_value=False):  # products keep a bit less
+        few, many = (kept_bytes(layers, stage, bf16, device) for layers in (1, 3))
     weights = (many[1] - few[1]) / 2
     layer = (many[0] - few[0]) / 2 - weights
     assert layer / 256 == pytest.approx(layer_bytes(SHAPE, stage, bf16, device), rel=0.02)
@@ -159,9 +161,8 @@ def test_logits_are_those_of_a_chunk_and_of_pairs_that_are_kept() -> None:
     every = 4.0 * SMALL.vocab_size
     assert logits(tiny.cpt(), 65_536) < every * 65_536 / 2
     assert logits(tiny.cpt(), 4096, 0.1) < logits(tiny.cpt(), 4096)
-    # One chunk of 1,700 rows: it is kept, and its gradient lies beside it.
-    kept = logits(tiny.dpo(), 1700) - logits(tiny.cpt(), 1700)
-    assert kept == pytest.approx(every * 1700)
+    # One chunk of 1,700 rows: it is kept, and its gradient lies where it was.
+    assert logits(tiny.dpo(), 1700) == logits(tiny.cpt(), 1700)
     assert logits(tiny.dpo(), 65_536) == logits(tiny.cpt(), 65_536)  # computed again
     matrix = 4.0 * SMALL.vocab_size * SMALL.hidden_size
     frozen = logits(tiny.cpt(), 4096) - logits(tiny.cpt(lora=Lora()), 4096)

@@ -99,19 +99,22 @@ def test_a_weight_used_twice_sums_both_gradients(total: bool) -> None:
         close(a, b)
 
 
-def test_a_second_backward_gives_the_same_or_says_that_there_is_none() -> None:
+def test_a_second_backward_gives_the_same_or_says_that_there_is_none(limits: str) -> None:
     hidden, weight, targets = inputs()
-    any_ = log_probs(hidden, weight, targets).sum()
-    first, second = (torch.autograd.grad(any_, (hidden, weight), retain_graph=True) for _ in "12")
-    for a, b in zip(first, second, strict=True):
-        assert torch.equal(a, b)
-    total = log_probs(hidden, weight, targets, total=True)
-    torch.autograd.grad(total, (hidden, weight), retain_graph=True)
-    with pytest.raises(RuntimeError, match="can be had once"):
-        torch.autograd.grad(total, (hidden, weight))
+    for total in (False, True):
+        logp = log_probs(hidden, weight, targets, total=total).sum()
+        first = torch.autograd.grad(logp, (hidden, weight), retain_graph=True)
+        if total or limits.endswith("kept"):
+            with pytest.raises(RuntimeError, match="can be had once"):
+                torch.autograd.grad(logp, (hidden, weight))
+            continue
+        for a, b in zip(first, torch.autograd.grad(logp, (hidden, weight)), strict=True):
+            assert torch.equal(a, b)
 
 
-def test_gradients_are_those_of_finite_differences(limits: str) -> None:
+@pytest.mark.usefixtures("limits")
+def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "KEPT_BYTES", {"cpu": 0})  # kept logits have their gradient once
     hidden, weight, targets = (x[:70] for x in inputs(torch.float64))
     few = hidden[:, :3].detach().requires_grad_(), weight[:9, :3].detach().requires_grad_()
     targets = targets % 9
@@ -144,11 +147,8 @@ def test_by_blocks_the_softmax_is_that_of_all_rows(dtype: torch.dtype) -> None:
     assert float(right[0].min()) < -110  # exp of it is 0
     for ours, theirs in zip(softmax.log_probs(logits, targets, False), right, strict=True):
         close(ours, theirs)
-    for keep in (True, False):
-        given = logits.clone()
-        slopes = softmax.slopes(given, right[1], targets, factors, False, keep)
-        close(slopes, softmax._slopes(logits, right[1], targets, factors), 1e-6)
-        assert torch.equal(given, logits) == keep
+    slopes = softmax.slopes(logits.clone(), right[1], targets, factors, False)
+    close(slopes, softmax._slopes(logits, right[1], targets, factors), 1e-6)
     logp, slopes = softmax.minus_slopes(logits.clone(), targets, False)
     close(logp, right[0])
     rounding = 1e-6 if dtype == torch.float32 else 4e-3

@@ -5,8 +5,13 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from samdan.lm.machine import bf16_is_fast
 
 FAULTS = """
 import resource, sys
@@ -35,3 +40,20 @@ def test_freed_memory_is_used_again_instead_of_being_mapped_anew() -> None:
         found[how] = int(done.stdout)
     assert found["keep"] < 1000
     assert found["give back"] > 10 * max(1, found["keep"])
+
+
+def test_autocast_does_not_change_how_fast_bf16_is_found_to_be() -> None:
+    """It multiplies both matrices in bf16, which are then as fast: the answer was a coin's."""
+    kinds = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if function is torch.ops.aten.mm.default:
+                kinds.append(args[0].dtype)
+            return function(*args, **(kwargs or {}))
+
+    with torch.autocast("cpu", torch.bfloat16), Watching():
+        bf16_is_fast.__wrapped__("cpu")
+    assert set(kinds) == {torch.float32, torch.bfloat16}

@@ -166,9 +166,10 @@ def layer_bytes(shape: Shape, stage: Stage, bf16: bool, device: str) -> float:
     """What one layer keeps of a token for its backward.
 
     On a CPU (`samdan.lm.elementwise`): of each norm its input and its result; queries, keys,
-    values; attention's result twice; three times the MLP's width. On CUDA, as transformers has it:
-    the MLP's activation and a norm's normalised values as well, the latter unless it is frozen, and
-    in bf16 a norm's input is widened to fp32.
+    values; attention's result twice (once where it is had by products, which is not counted); three
+    times the MLP's width. On CUDA, as transformers has it: the MLP's activation and a norm's
+    normalised values as well, the latter unless it is frozen, and in bf16 a norm's input is widened
+    to fp32.
     """
     d, ff, q, k = shape.hidden_size, shape.intermediate_size, shape.query_width, shape.key_width
     width = 2.0 if bf16 else 4.0
@@ -213,15 +214,16 @@ def _kept(shape: Shape, stage: Stage, setting: Setting) -> float:
 
 def _head(shape: Shape, stage: Stage, setting: Setting) -> float:
     """The head at work: a chunk's logits, the hidden states' gradient, and the gradient of the
-    matrix where it learns. Logits become their gradient where they lie on a CPU; elsewhere there
-    are two of them in fp32 (bf16: and one in bf16)."""
+    matrix where it learns. Logits become their gradient where they lie on a CPU, kept ones too;
+    elsewhere there are two of them in fp32 (bf16: and one in bf16)."""
     rows, bf16 = _predictions(setting), setting.precision == "bf16"
     own = 2.0 if bf16 else 4.0
     on_cpu = setting.device == "cpu"
     most = max(64, CHUNK_BYTES[setting.device] // int((own if on_cpu else 4.0) * shape.vocab_size))
     chunks = -(-rows // most)
     kept = _kept(shape, stage, setting)
-    a_logit = own if on_cpu else 8.0 + (own if bf16 else 0.0) - (own if kept else 0.0)
+    a_logit = own if on_cpu else 8.0 + (own if bf16 else 0.0)
+    a_logit -= own if kept else 0.0
     matrix = float(shape.vocab_size * shape.hidden_size)
     copied = _head_is_copied(stage, setting)
     learns = 0.0 if stage.lora else matrix * (2.0 if copied and chunks == 1 else 4.0)

@@ -205,20 +205,23 @@ class _InBackward(torch.autograd.Function):
             if keep:
                 kept.append(logits)
         ctx.save_for_backward(hidden_Nd, weight_Vd, targets_N, norm_N, *kept)
-        ctx.fused = fused
+        ctx.fused, ctx.spent = fused, False
         return logp_N
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, factor_N: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.spent:
+            raise RuntimeError("the gradient of log-probabilities with kept logits can be had once")
         hidden_Nd, weight_Vd, targets_N, norm_N, *kept = ctx.saved_tensors
+        ctx.spent = bool(kept)  # they become their gradient where they lie
         weight = weight_Vd.to(hidden_Nd.dtype)
         grad_hidden = torch.empty_like(hidden_Nd) if ctx.needs_input_grad[0] else None
         grad_weight = None
         for number, rows in enumerate(_chunks(hidden_Nd, weight_Vd, ctx.fused)):
             logits = kept[number] if kept else hidden_Nd[rows] @ weight.T
             by_logits = softmax.slopes(
-                logits, norm_N[rows], targets_N[rows], factor_N[rows], ctx.fused, bool(kept)
+                logits, norm_N[rows], targets_N[rows], factor_N[rows], ctx.fused
             )
             del logits
             if grad_hidden is not None:

@@ -40,18 +40,17 @@ def log_probs(logits_CV: Tensor, targets_C: Tensor, fused: bool) -> tuple[Tensor
 
 
 def slopes(
-    logits_CV: Tensor, norm_C: Tensor, targets_C: Tensor, factor_C: Tensor, fused: bool, keep: bool
+    logits_CV: Tensor, norm_C: Tensor, targets_C: Tensor, factor_C: Tensor, fused: bool
 ) -> Tensor:
     """Gradient [C, V] of sum(factor * log-probability) by the logits, in their precision.
 
-    Unless the logits are to be kept, it may lie where they were.
+    It may lie where the logits were.
     """
     if _whole(logits_CV, fused):
         return _chosen(_slopes, fused)(logits_CV, norm_C, targets_C, factor_C)
-    found = torch.empty_like(logits_CV) if keep else logits_CV
-    for block, *given in blocks(found, logits_CV, norm_C, targets_C, factor_C):
-        block.copy_(_slopes(*given))
-    return found
+    for logits, *given in blocks(logits_CV, norm_C, targets_C, factor_C):
+        logits.copy_(_slopes(logits, *given))
+    return logits_CV
 
 
 def minus_slopes(logits_CV: Tensor, targets_C: Tensor, fused: bool) -> tuple[Tensor, Tensor]:
