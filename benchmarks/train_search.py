@@ -15,19 +15,20 @@ from samdan.lm.batch import Encoded
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
 BATCHES = (8, 4, 2, 1)
-# ``--quick`` takes these unless told to search. fp32: found by ``--quick --search`` on two cores,
-# in seconds a step. dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2 without
-# padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. bf16: *predicted* by `benchmarks.beside --search`, as
-# no such processor was at hand; docs/performance.md has the seconds.
+# ``--quick`` takes these unless told to search: found by ``--quick --search`` on two cores, in
+# seconds a step. fp32 (AVX2): dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2
+# without padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. bf16 (AVX-512), batch 8, 4, 2, 1: dpo 21.7,
+# 14.5, 14.8, 10.4. sft 18.5, 15.7, 13.9, 13.8; without padding 26.3, 16.6, 16.0. cpt 15.9, 10.9,
+# 12.0, 11.5; without padding 19.9, 13.0, 11.3. `benchmarks.beside` predicts others with AMX.
 BEST: dict[str, Flags] = {
     "cpt": {"batch": 2, "gradient_checkpointing": False, "padding_free": True},
     "sft": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
     "dpo": {"batch": 1, "gradient_checkpointing": False, "precompute": True},
 }
 BEST_BF16: dict[str, Flags] = {
-    "cpt": {"batch": 2, "gradient_checkpointing": False, "padding_free": False},
-    "sft": {"batch": 8, "gradient_checkpointing": False, "padding_free": False},
-    "dpo": {"batch": 2, "gradient_checkpointing": False, "precompute": True},
+    "cpt": {"batch": 4, "gradient_checkpointing": False, "padding_free": False},
+    "sft": {"batch": 1, "gradient_checkpointing": False, "padding_free": False},
+    "dpo": {"batch": 1, "gradient_checkpointing": False, "precompute": True},
 }
 
 
