@@ -52,6 +52,20 @@ def test_blocks_give_attention_and_its_gradients(
         torch.testing.assert_close(mine, other)
 
 
+def test_values_may_have_a_width_of_their_own() -> None:
+    q, k, v = _drawn(70, 5, (4, 2), torch.float64)
+    v = torch.cat([v, v[..., :3]], -1).detach().requires_grad_()
+    mask = torch.ones(70, 75, dtype=torch.bool).tril(5)
+    found, expected = causal.attend(q, k, v, 0.3, None), _defined(q, k, v, 0.3, mask)
+    torch.testing.assert_close(found, expected)
+    for mine, other in zip(
+        torch.autograd.grad(found.square().sum(), (q, k, v)),
+        torch.autograd.grad(expected.square().sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+
+
 def test_a_mask_says_who_sees_whom() -> None:
     q, k, v = _drawn(9, 0, (4, 2), torch.float64)
     mask = torch.eye(9, dtype=torch.bool)

@@ -4,9 +4,9 @@ torch's kernel reaches 40 to 60 GFLOP/s on records of 100 to 320 tokens where pr
 400 (two Zen 4 cores). Here a block of queries has its scores by one product over the heads that
 share their keys, in fp32 as in the kernel, then a softmax in the cache, then products in bf16; the
 backward computes scores and softmax again. The gradients of keys and values are summed in fp32,
-which the kernel's are not: their error is a half to a third of its. docs/performance.md has the
-times. Shape letters: L queries, S keys (the prefix first), H heads, K of them of keys and values,
-G = H / K, D channels, B queries of a block.
+which the kernel's are not: their error is a quarter to two thirds of its. docs/performance.md has
+the times. Shape letters: L queries, S keys (the prefix first), H heads, K of them of keys and
+values, G = H / K, D channels, B queries of a block.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Products(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(query, key, value, hidden)
         ctx.scale = scale
-        out_LHD = torch.empty_like(query)
+        out_LHD = query.new_empty(*query.shape[:2], value.shape[-1])  # a width of its own, in some
         with torch.autocast("cpu", enabled=False):
             key_KDS, value_KSD = wide(key).permute(1, 2, 0), value.transpose(0, 1)
             for rows, seen, last in _blocks(query, key, hidden):
