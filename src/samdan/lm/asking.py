@@ -33,7 +33,7 @@ def ask_all(
 
     ``got`` is called in the caller's thread. Raises EnvironmentFailure, worded by ``unreachable``
     from the last failure, when ten requests in a row failed. On any exception the requests under
-    way are cut off.
+    way are cut off; what was answered by then has been handed over.
     """
     failures = 0
     with ThreadPoolExecutor(teacher.settings.parallel, "teacher") as pool:
@@ -45,7 +45,10 @@ def ask_all(
                     waiting[future] = one.id
                 if not waiting:
                     return
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                done = wait(waiting, return_when=FIRST_COMPLETED).done
+                # In the order of asking, and what is answered before what ends it all.
+                inside = [future for future in waiting if future in done]
+                for future in sorted(inside, key=lambda future: future.exception() is not None):
                     reply = future.result()
                     got(waiting.pop(future), reply, len(waiting))
                     failures = failures + 1 if reply.status == "failed" else 0
