@@ -12,15 +12,15 @@ _NO_LIMIT = 1 << 60
 
 
 def host_memory() -> int:
-    """Bytes that the host can still give, a container's limit included; 8 GiB where neither says
-    it."""
+    """Bytes that this process can still have: what the host can give, a container's limit included
+    (8 GiB where neither says it), and what the process freed and keeps (`keep_freed_memory`)."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         lines = []
     found = next((line for line in lines if line.startswith("MemAvailable:")), None)
     free = 8 << 30 if found is None else int(found.split()[1]) * 1024
-    return min(free, cgroup_room())
+    return min(free, cgroup_room()) + _kept()
 
 
 def host_size() -> int:
@@ -71,11 +71,37 @@ def keep_freed_memory() -> bool:
     each from the system and the system fills it with zeros: 5% to 15% of a step of 135M parameters
     (docs/performance.md). Whether it was done: elsewhere than with glibc nothing happens.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not _has_glibc():
         return False
     set_option = ctypes.CDLL(None).mallopt
     mmap_max, trim_threshold = -4, -1  # malloc.h
-    return bool(set_option(mmap_max, 0)) and bool(set_option(trim_threshold, 2**31 - 1))
+    never = -1  # 2 GiB, the largest number an option can have, is what one backward leaves free
+    return bool(set_option(mmap_max, 0)) and bool(set_option(trim_threshold, never))
+
+
+class _Heap(ctypes.Structure):
+    """glibc's ``struct mallinfo2``; ``fordblks``: bytes that are free and not given back."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd",
+            "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def _kept() -> int:
+    """Bytes that the process freed and the C library holds; 0 where it says nothing (musl, old)."""
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None) if _has_glibc() else None
+    if ask is None:
+        return 0
+    ask.restype = _Heap
+    return int(ask().fordblks)
+
+
+def _has_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
 
 
 @functools.cache
