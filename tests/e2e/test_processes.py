@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -100,6 +101,13 @@ def killed(recipe: Path, split: Path, tmp_path_factory: pytest.TempPathFactory) 
     run = stopped_before(split, "cpt/train", tmp_path_factory.mktemp("killed") / "run")
     assert two(recipe, run, *SPLIT, "--until=cpt", fault=f"{LAST}:1") != 0
     return run
+
+
+def test_processes_share_the_reference_pass(one: Path, split: Path) -> None:
+    theirs, ours = (np.load(run / "dpo" / "data" / "reference.npy") for run in (one, split))
+    assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+    (done,) = [e for e in events(split, "step_done") if e["step"] == "dpo/reference"]
+    assert done["facts"] == {"pairs": len(theirs), "shard": "full"}
 
 
 def test_a_lost_process_ends_the_run_and_the_next_ends_with_the_same_bits(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import rows_worker
+from e2e import reference_worker, rows_worker
 from e2e.helpers import Finished, python
 from e2e.split_worker import CASES
 
@@ -28,6 +28,14 @@ def test_rows_and_averages_of_a_split_model(tmp_path: Path) -> None:
     done = two_processes("rows_worker.py", tmp_path)
     assert done.code == 0, done.err
     assert done.out.split() == [word for case in rows_worker.CASES for word in ("same", case)]
+
+
+@pytest.mark.timeout(300)
+def test_a_reference_pass_is_shared(tmp_path: Path) -> None:
+    """Five batches for two processes, whole and split: each batch once, and the same values."""
+    done = two_processes("reference_worker.py", tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.split() == [w for case in reference_worker.CASES for w in ("same", case)]
 
 
 def two_processes(worker: str, folder: Path) -> Finished:

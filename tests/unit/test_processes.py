@@ -202,6 +202,30 @@ def test_auto_splits_what_does_not_fit(
 
 
 @pytest.mark.parametrize(
+    ("free", "host", "fields", "expected"),
+    [
+        (10**12, 10**12, {}, "none"),
+        (200_000, 10**12, {}, "none"),  # no room for gradients and states, and none is needed
+        (10_000, 10**12, {}, "full"),
+        (10**12, 200_000, {}, "full"),  # the host holds one and not two
+        (10_000, 10_000, {"optim": "adamw_offload"}, "none"),
+        (10**12, 10**12, {"shard": "full"}, "full"),
+    ],
+)
+def test_a_parent_is_whole_where_every_process_has_room_for_it(
+    free: int, host: int, fields: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "free_memory", lambda: free)
+    monkeypatch.setattr(choices, "host_memory", lambda: host)
+    model, stage = tiny.model(), tiny.dpo(**fields)
+    size = sum(p.numel() for p in model.parameters())
+    assert 4 * size < 160_000 < 8 * size  # bytes, of 0.8 * 200,000
+    assert choices.choose_parent_shard(stage, model) == "none"  # one process
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert choices.choose_parent_shard(stage, model) == expected
+
+
+@pytest.mark.parametrize(
     "fields", [{"optim": "adamw_8bit"}, {"optim": "adamw_offload"}, {"lora": Lora(quantize="4bit")}]
 )
 def test_what_cannot_be_split_is_refused(fields: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from samdan.budget import micro_batch_tokens
 from samdan.lm.compiled import missing_compiler
-from samdan.lm.machine import free_memory
+from samdan.lm.machine import free_memory, host_memory
 from samdan.lm.model import best_device
 from samdan.recipe import AnyStage
 from samdan.records import EnvironmentFailure
@@ -17,6 +17,7 @@ from samdan.train import parallel
 
 # Weights, gradients and states that take more than this share of the memory are split.
 FULL = 0.5
+NEARLY = 0.8  # the same without gradients and states
 
 
 def choose(
@@ -96,17 +97,33 @@ def choose_compile(stage: AnyStage) -> bool:
 
 def choose_shard(stage: AnyStage, model: Any) -> str:
     """``full`` or ``none``: what the recipe asks for, where there are several processes."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # On a GPU every process has a card of its own; in the host they share the memory.
+    sharing = 1 if _on_gpu() else parallel.local_world_size()
+    return _shard(stage, _size(model) + 12 * trained <= FULL * free_memory() / sharing)
+
+
+def choose_parent_shard(stage: AnyStage, model: Any) -> str:
+    """The same for the stage's frozen parent: whole where every process has room for it.
+
+    Processes of one machine load it from its file, each through the memory of the host.
+    """
+    copies = sum(2 * p.numel() for p in model.parameters())  # in bf16
+    beside = 0 if _on_gpu() else copies
+    here = parallel.local_world_size() * (_size(model) + beside) <= NEARLY * host_memory()
+    return _shard(stage, here and _size(model) + copies <= NEARLY * free_memory())
+
+
+def _shard(stage: AnyStage, fits: bool) -> str:
     if parallel.world_size() == 1:
         return "none"
     if stage.shard != "auto":
         return stage.shard
-    if not stage.can_shard:
-        return "none"
-    total = sum(p.numel() * p.element_size() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    # On a GPU every process has a card of its own; in the host they share the memory.
-    sharing = 1 if _on_gpu() else parallel.local_world_size()
-    return "full" if total + 12 * trained > FULL * free_memory() / sharing else "none"
+    return "none" if fits or not stage.can_shard else "full"
+
+
+def _size(model: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def micro_batch(

@@ -108,6 +108,12 @@ class Run:
         path, revision = self.model_location(stage)
         return scorer_of(path, revision, precision, keep_copies=keep_copies)
 
+    def poll_together(self) -> None:
+        """``signals.poll`` of all processes: asked of one, they stop at the same place."""
+        if parallel.any_rank(bool(self.signals.received)):
+            self.signals.receive_too()
+            self.signals.poll()
+
     def stage(self, name: str) -> AnyStage:
         return self.recipe.stage(name)
 

@@ -15,7 +15,7 @@ from samdan.data.engine import Engine
 from samdan.plan import Step, components, identity, steps, why_stale
 from samdan.recipe import Recipe
 from samdan.records import GateFailed, Preempted, SamdanError
-from samdan.run import evaluation, growing, healing, training
+from samdan.run import evaluation, growing, healing, referencing, training
 from samdan.run import steps as work
 from samdan.run.accepted import accepted, effective, planned
 from samdan.run.cache import load_cached_base, store_base
@@ -40,7 +40,7 @@ STEPS: dict[str, work.StepFunction] = {
     "protect": work.protect,
     "prepare": work.prepare,
     "mix": work.mix_sources,
-    "reference": work.reference,
+    "reference": referencing.reference,
     "train": training.train,
     "evaluate": evaluation.evaluate,
     "healing": healing.measure_grown,
@@ -50,7 +50,7 @@ STEPS: dict[str, work.StepFunction] = {
 PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "vocab", "prepare", "mix"})
 TOLD = 240  # characters of a reason that the terminal shows
 # Steps that every process takes part in; the others are the main process's.
-TOGETHER = frozenset({"train"})
+TOGETHER = frozenset({"reference", "train"})
 
 
 @dataclass(frozen=True)

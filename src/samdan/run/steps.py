@@ -35,7 +35,6 @@ from samdan.run.context import Run, existing_base
 from samdan.run.growth_plan import depth_of
 from samdan.run.labels import prove_labels
 from samdan.train import parallel
-from samdan.train.reference import reference_log_probs, save_reference
 
 
 @dataclass(frozen=True)
@@ -186,19 +185,6 @@ def _add_what_prepare_left_out(account: dict[str, Any], folder: Path) -> None:
         {"heldout": manifest["records_heldout"]} if manifest["records_heldout"] else {}
     )
     account["notes"] = manifest["notes"]
-
-
-def reference(run: Run, step: Step) -> Result:
-    """The frozen parent's log-probabilities of every answer; once, before the stage trains."""
-    stage = run.stage(step.stage)
-    # With the stage's copies or without: the first step's log-ratios are then zero but for noise.
-    scorer = run.scorer(run.parent(stage.name), stage.precision, stage.keeps_copies)
-    values = reference_log_probs(
-        scorer, training_data(run, stage), max(8192, stage.max_length * 2), run.signals.poll
-    )
-    path = run.ledger.reference(step.stage)
-    save_reference(path, values)
-    return Result(hashlib.sha256(values.numpy().tobytes()).hexdigest(), {"pairs": len(values)})
 
 
 def training_data(run: Run, stage: AnyStage) -> TrainingData:

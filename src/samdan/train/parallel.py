@@ -146,6 +146,12 @@ def add_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(names, summed.tolist(), strict=True))
 
 
+def add_tensor(tensor: Tensor) -> None:
+    """Adds up a tensor in host memory over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+
+
 def mean_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     """The mean over all processes of each value: what they all judge by is one number."""
     summed = add_over_ranks(values)
