@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -108,6 +109,19 @@ def test_processes_share_the_reference_pass(one: Path, split: Path) -> None:
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
     (done,) = [e for e in events(split, "step_done") if e["step"] == "dpo/reference"]
     assert done["facts"] == {"pairs": len(theirs), "shard": "full"}
+
+
+def test_processes_share_the_measuring(one: Path, split: Path) -> None:
+    """What is measured, in its order, and values as close as the weights are."""
+    for stage in STAGES:
+        theirs, ours = (
+            json.loads((run / stage / "eval.json").read_text("utf-8")) for run in (one, split)
+        )
+        assert [r["name"] for r in ours["results"]] == [r["name"] for r in theirs["results"]]
+        for mine, other in zip(ours["results"], theirs["results"], strict=True):
+            if mine["name"].endswith(("/bpb", "/perplexity")):
+                assert mine["numerators"] == pytest.approx(other["numerators"], rel=1e-4)
+        assert len(ours["samples"]) == len(theirs["samples"])
 
 
 def test_a_lost_process_ends_the_run_and_the_next_ends_with_the_same_bits(

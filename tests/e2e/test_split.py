@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import reference_worker, rows_worker
+from e2e import measuring_worker, reference_worker, rows_worker
 from e2e.helpers import Finished, python
 from e2e.split_worker import CASES
 
@@ -36,6 +36,14 @@ def test_a_reference_pass_is_shared(tmp_path: Path) -> None:
     done = two_processes("reference_worker.py", tmp_path)
     assert done.code == 0, done.err
     assert done.out.split() == [w for case in reference_worker.CASES for w in ("same", case)]
+
+
+@pytest.mark.timeout(300)
+def test_measuring_is_shared(tmp_path: Path) -> None:
+    """Questions are dealt; without room, with an error and with a signal in one process too."""
+    done = two_processes("measuring_worker.py", tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.split() == [w for case in measuring_worker.CASES for w in ("same", case)]
 
 
 def two_processes(worker: str, folder: Path) -> Finished:

@@ -104,14 +104,23 @@ def choose_shard(stage: AnyStage, model: Any) -> str:
 
 
 def choose_parent_shard(stage: AnyStage, model: Any) -> str:
-    """The same for the stage's frozen parent: whole where every process has room for it.
+    """The same for the stage's frozen parent: whole where every process has room for it."""
+    return _shard(stage, has_room_for_all(model))
 
-    Processes of one machine load it from its file, each through the memory of the host.
+
+def has_room_for_all(model: Any) -> bool:
+    """Whether every process of this machine can hold a model that does not learn.
+
+    Each loads it from its file, through the memory of the host; this one has done so.
     """
+    size, processes = _size(model), parallel.local_world_size()
     copies = sum(2 * p.numel() for p in model.parameters())  # in bf16
-    beside = 0 if _on_gpu() else copies
-    here = parallel.local_world_size() * (_size(model) + beside) <= NEARLY * host_memory()
-    return _shard(stage, here and _size(model) + copies <= NEARLY * free_memory())
+    in_host = model.device.type == "cpu"
+    host = host_memory() + (size if in_host else 0)
+    if not _on_gpu():
+        return processes * (size + copies) <= NEARLY * host
+    card = free_memory() + (0 if in_host else size)
+    return processes * size <= NEARLY * host and size + copies <= NEARLY * card
 
 
 def _shard(stage: AnyStage, fits: bool) -> str:

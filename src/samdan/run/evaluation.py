@@ -4,162 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from samdan.contexts import OnDocuments
-from samdan.evals.generate import greedy
-from samdan.evals.score import Scored, Subject, reward_results, score_heldout, score_task
+from samdan.evals.score import reward_results
 from samdan.evals.stats import compare, deciles
 from samdan.lm.files import write_json
-from samdan.lm.shards import Shard
-from samdan.plan import MEASURED, Step, parent_stage
+from samdan.plan import Step, parent_stage
 from samdan.recipe import AnyStage, DpoStage, gates_of
-from samdan.records import Comparison, DataError, EvalResult, Message, Verdict
+from samdan.records import Comparison, DataError, EvalResult, Verdict
 from samdan.rules import Gate
 from samdan.run.context import Run
-from samdan.run.growing import old_pieces
 from samdan.run.judging import vote_comparisons
 from samdan.run.ledger import clean
+from samdan.run.measuring import Measuring, measured
 from samdan.run.steps import Result
 from samdan.run.verdicts import verdict_row
-from samdan.tasks import Task, locations
-
-SAMPLE_TOKENS = 96
-
-
-class Measuring:
-    """Measures one model, which is loaded when the first result is not known yet."""
-
-    def __init__(self, run: Run, stage: str | None, model_hash: str) -> None:
-        self.run, self.stage, self.model_hash = run, stage, model_hash
-        self._subject: Subject | None = None
-
-    @property
-    def subject(self) -> Subject:
-        if self._subject is None:
-            subject = Subject(
-                self.run.scorer(self.stage), self.run.chat(), poll=self.run.signals.poll
-            )
-            grow = self.run.recipe.grow
-            if self.stage is None and grow is not None and grow.vocab is not None:
-                # The base as it came reads with the tokenizer that it came with.
-                subject = replace(subject, chat=self.run.base_chat(), read=old_pieces(self.run))
-            self._subject = subject
-        return self._subject
-
-    def once(self, key: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result for (model, key), from the run's cache where it was measured before."""
-        named = [MEASURED, self.model_hash, *key]
-        text = json.dumps(named, ensure_ascii=False, sort_keys=True, default=str)
-        cached = self.run.ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())
-        if not cached.is_file():
-            write_json(cached, clean(measure()))
-        found: dict[str, Any] = json.loads(cached.read_text("utf-8"))
-        return found
 
 
 def evaluate(run: Run, step: Step) -> Result:
     """Every held-out set and every task on the model of a stage, or of the base."""
     stage = None if step.stage == "base" else step.stage
     outputs = run.ledger.outputs()
-    measuring = Measuring(run, stage, outputs[step.reads[0]])
-    value = {"model": step.stage, **measured(run, measuring, step.reads[1:])}
+    found = measured(Measuring(run, stage, outputs[step.reads[0]]), step.reads[1:])
+    if found is None:
+        return Result("")
+    value = {"model": step.stage, **found}
     write_json(run.ledger.evaluation(step.stage), value)
     return Result(hash_of(value), {"metrics": len(value["results"])})
 
 
 def hash_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def measured(run: Run, measuring: Measuring, prepared: Sequence[str]) -> dict[str, Any]:
-    """Held-out sets of the ``prepared`` steps, the recipe's tasks, and answers to its samples."""
-    outputs = run.ledger.outputs()
-    results: list[dict[str, Any]] = []
-    items: dict[str, Any] = {}
-    sets = _heldout_sets(run, prepared, outputs)
-    for label, (stage_name, digest) in sets.items():
-        kept = run.stage(stage_name)
-        key = ["heldout", label, kept.kind, kept.heldout.max_records, digest]
-        scored = measuring.once(key, partial(_heldout, measuring, kept, label))
-        results += scored["results"]
-        items[label] = scored["items"]
-    for task in run.recipe.evaluate:
-        run.signals.poll()
-        read = [run.fingerprints.get(place) for place in locations(task)]
-        heldout = None
-        if isinstance(task, OnDocuments) and task.source:
-            folder, most, digest = _probed(run, task, sets)
-            heldout = (folder, most)
-            read += [digest, str(most)]
-        key = ["task", task.model_dump(mode="json"), read]
-        scored = measuring.once(key, partial(_task, measuring, task, heldout))
-        results += scored["results"]
-        items[task.name] = scored["items"]
-    samples = measuring.once(
-        ["samples", list(run.recipe.samples)], partial(_samples, run, measuring)
-    )
-    return {"results": results, "items": items, "samples": samples["answers"]}
-
-
-def _heldout_sets(
-    run: Run, prepared: Sequence[str], outputs: Mapping[str, str]
-) -> dict[str, tuple[str, str]]:
-    """By source: the stage that prepared its held-out set first, and the set's hash."""
-    found: dict[str, tuple[str, str]] = {}
-    for name in prepared:
-        stage_name, _, label = name.split("/", 2)
-        folder = run.ledger.source(stage_name, label) / "heldout"
-        if label not in found and len(Shard(folder)):
-            found[label] = (stage_name, outputs[name])
-    return found
-
-
-def _heldout(measuring: Measuring, stage: AnyStage, label: str) -> dict[str, Any]:
-    folder = measuring.run.ledger.source(stage.name, label) / "heldout"
-    most = stage.heldout.max_records
-    return _dump(score_heldout(label, folder, stage.kind, most, measuring.subject))
-
-
-def _probed(
-    run: Run, task: OnDocuments, sets: Mapping[str, tuple[str, str]]
-) -> tuple[Path, int, str]:
-    """The held-out documents that a task asks about, how many of them, and their hash."""
-    label = str(task.source)
-    if label not in sets:
-        raise DataError(
-            f"evaluate.{task.name}: source '{label}' holds no document out; raise its stage's "
-            f"'heldout', or give 'path' instead of 'source'"
-        )
-    stage_name, digest = sets[label]
-    most = run.stage(stage_name).heldout.max_records
-    return run.ledger.source(stage_name, label) / "heldout", most, digest
-
-
-def _task(
-    measuring: Measuring, task: Task, heldout: tuple[Path, int] | None
-) -> dict[str, Any]:
-    return _dump(score_task(task, measuring.subject, heldout))
-
-
-def _samples(run: Run, measuring: Measuring) -> dict[str, Any]:
-    if not run.recipe.samples:
-        return {"answers": []}
-    subject = measuring.subject
-    prompts = [subject.chat.prompt((Message("user", text),)) for text in run.recipe.samples]
-    answers = greedy(subject.scorer.model, subject.chat, prompts, SAMPLE_TOKENS, subject.poll)
-    return {"answers": [text for text, _ in answers]}
-
-
-def _dump(scored: Scored) -> dict[str, Any]:
-    return {
-        "results": [asdict(r) for r in scored.results],
-        "items": [dict(i) for i in scored.items],
-    }
 
 
 def fired(run: Run, stage: str) -> list[tuple[Gate, Verdict]]:

@@ -50,7 +50,7 @@ STEPS: dict[str, work.StepFunction] = {
 PREPARING = frozenset({"clean", "copies", "protect", "tokenizer", "vocab", "prepare", "mix"})
 TOLD = 240  # characters of a reason that the terminal shows
 # Steps that every process takes part in; the others are the main process's.
-TOGETHER = frozenset({"reference", "train"})
+TOGETHER = frozenset({"evaluate", "healing", "reference", "train"})
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,19 @@ from samdan.evals.stats import compare
 from samdan.lm.files import write_json
 from samdan.plan import Step
 from samdan.run.context import Run
-from samdan.run.evaluation import (
-    Measuring,
-    comparison_row,
-    hash_of,
-    load,
-    measured,
-    results_of,
-)
+from samdan.run.evaluation import comparison_row, hash_of, load, results_of
 from samdan.run.ledger import clean
+from samdan.run.measuring import Measuring, measured
 from samdan.run.steps import Result
 
 
 def measure_grown(run: Run, step: Step) -> Result:
     """Writes ``base/grown.json``: results of the grown model, and its changes against the base."""
     grow, _, *prepared = step.reads
-    value: dict[str, Any] = {"model": "grown"} | measured(
-        run, Measuring(run, "base", run.ledger.outputs()[grow]), prepared
-    )
+    found = measured(Measuring(run, "base", run.ledger.outputs()[grow]), prepared)
+    if found is None:
+        return Result("")
+    value: dict[str, Any] = {"model": "grown", **found}
     base, grown = results_of(load(run, "base")), results_of(value)
     value["compared"] = {
         name: comparison_row(compare(base[name], base[name], result, run.recipe.seed))

@@ -50,6 +50,10 @@ class Meeting:
         self.meet()
         return [self._get(f"said/{turn}/{number}") for number in range(self.world_size)]
 
+    def ticket(self) -> int:
+        """How many tickets were drawn before, by any process, since all of them met last."""
+        return self._add(f"tickets/{self._met}", 1) - 1
+
     def tell_failure(self, text: str) -> None:
         """The others, waiting, leave with this reason."""
         try:

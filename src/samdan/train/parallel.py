@@ -104,6 +104,18 @@ def share(text: str) -> list[str]:
     return [text] if _meeting is None else _meeting.share(text)
 
 
+def dealt(count: int) -> Iterator[int]:
+    """Numbers below ``count``, each to the process that asks first; all, where there is only one.
+
+    Between two of them processes must meet.
+    """
+    if _meeting is None:
+        yield from range(count)
+        return
+    while (number := _meeting.ticket()) < count:
+        yield number
+
+
 def listen(asked_to_stop: Callable[[], bool]) -> None:
     """A process that is asked to stop while it waits goes after a short time."""
     if _meeting is not None:
