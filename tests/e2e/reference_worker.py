@@ -34,7 +34,8 @@ def compare(name: str, folder: Path, split: bool = False, bf16: bool = False, **
         sharding.shard(scorer, torch.device("cpu"), bf16)
     forwards, polls = [], []
     scorer.register_forward_hook(lambda *given: forwards.append(given))
-    values = reference_log_probs(scorer, data, 42, lambda: polls.append(0))
+    hands = sharding.hands(scorer)
+    values = reference_log_probs(scorer, data, 42, lambda: polls.append(0), hands)
     assert len(polls) == 3
     # With the last of five batches the second process helps, where it must.
     assert len(forwards) == (3 if parallel.is_main() or split else 2)

@@ -277,6 +277,8 @@ def test_seconds_from_rates() -> None:
     pairs = amounts(pairs=SourceAmounts("target", 600, 10, repeated=400, trained=1000))
     referred = seconds_of(rates, SHAPE, tiny.dpo(), pairs, 5)
     assert referred.reference == pytest.approx(600 * 0.0005)
+    shared = seconds_of(rates, SHAPE, tiny.dpo(), pairs, 5, processes=2)
+    assert shared.reference == pytest.approx(300 * 0.0005)
 
 
 def test_held_out_text_counts_as_often_as_it_is_measured() -> None:
@@ -285,6 +287,7 @@ def test_held_out_text_counts_as_often_as_it_is_measured() -> None:
     stage = tiny.sft(eval_steps=10, rules=())
     assert seconds_of(rates, SHAPE, stage, held, 10).measuring == 0
     assert seconds_of(rates, SHAPE, stage, held, 21).measuring == pytest.approx(2 * 200)
+    assert seconds_of(rates, SHAPE, stage, held, 21, processes=4).measuring == pytest.approx(100)
 
 
 def test_a_card_of_the_table_gives_a_range() -> None:

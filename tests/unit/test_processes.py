@@ -202,24 +202,29 @@ def test_auto_splits_what_does_not_fit(
 
 
 @pytest.mark.parametrize(
-    ("free", "host", "fields", "expected"),
+    ("card", "host", "fields", "expected"),
     [
-        (10**12, 10**12, {}, "none"),
+        (None, 10**12, {}, "none"),
+        (None, 200_000, {}, "full"),  # one, and not two with copies
+        (None, 10_000, {"optim": "adamw_offload"}, "none"),  # cannot be split
+        (None, 10**12, {"shard": "full"}, "full"),
         (200_000, 10**12, {}, "none"),  # no room for gradients and states, and none is needed
-        (10_000, 10**12, {}, "full"),
-        (10**12, 200_000, {}, "full"),  # the host holds one and not two
-        (10_000, 10_000, {"optim": "adamw_offload"}, "none"),
-        (10**12, 10**12, {"shard": "full"}, "full"),
+        (100_000, 10**12, {}, "full"),
+        (10**12, 100_000, {}, "full"),  # two on their way through the host
     ],
 )
 def test_a_parent_is_whole_where_every_process_has_room_for_it(
-    free: int, host: int, fields: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+    card: int | None,
+    host: int,
+    fields: dict[str, Any],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choices, "free_memory", lambda: free)
+    monkeypatch.setattr(choices, "_on_gpu", lambda: card is not None)
+    monkeypatch.setattr(choices, "free_memory", lambda: card)
     monkeypatch.setattr(choices, "host_memory", lambda: host)
     model, stage = tiny.model(), tiny.dpo(**fields)
-    size = sum(p.numel() for p in model.parameters())
-    assert 4 * size < 160_000 < 8 * size  # bytes, of 0.8 * 200,000
+    assert 80_000 < choices._size(model) < 90_000  # bytes; copies are half of it
     assert choices.choose_parent_shard(stage, model) == "none"  # one process
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert choices.choose_parent_shard(stage, model) == expected

@@ -70,8 +70,8 @@ def seconds_of(
     train = amounts.tokens / processes * rates.token(layers) + steps * rates.update(layers)
     return Seconds(
         train,
-        measured_tokens(stage, amounts, steps) * rates.forward(layers),
-        _referred(stage, amounts) * rates.forward(layers),
+        measured_tokens(stage, amounts, steps) / processes * rates.forward(layers),
+        _referred(stage, amounts) / processes * rates.forward(layers),
     )
 
 
@@ -83,8 +83,8 @@ def range_on(
     forward = forward_flops(shape, amounts.length, amounts.predicted)
     at_peak = Seconds(
         amounts.tokens / processes * train_flops(shape, stage, amounts) / peak,
-        measured_tokens(stage, amounts, steps) * forward / peak,
-        _referred(stage, amounts) * forward / peak,
+        measured_tokens(stage, amounts, steps) / processes * forward / peak,
+        _referred(stage, amounts) / processes * forward / peak,
     )
     return at_peak.times(1 / HIGH), at_peak.times(1 / LOW)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 
@@ -10,7 +11,7 @@ from samdan.evals.items import Row, text_of
 from samdan.evals.subject import Subject
 from samdan.lm.batch import Encoded, collate
 from samdan.lm.chat import ChatFormat
-from samdan.lm.scoring import sum_by_sequence
+from samdan.lm.passes import sequence_sums
 from samdan.packing import best_fit_decreasing
 from samdan.records import Message
 
@@ -19,18 +20,13 @@ def sequence_log_probs(
     records: Sequence[Encoded], subject: Subject
 ) -> list[list[tuple[float, int]]]:
     """Per record and sequence: log-probability of what is trained in it, and how many tokens."""
-    out: list[list[tuple[float, int]]] = [[] for _ in records]
-    subject.scorer.eval()
-    # No inference mode: a split model gathers its weights here, and trains on with them.
-    with subject.scorer.computing(), torch.no_grad():
-        for numbers in best_fit_decreasing([len(r) for r in records], subject.capacity):
-            subject.poll()
-            batch = collate([records[number] for number in numbers])
-            sums, counts = sum_by_sequence(subject.scorer(batch), batch)
-            values = iter(zip(sums.double().tolist(), counts.long().tolist(), strict=True))
-            for number in numbers:
-                out[number] = [next(values) for _ in range(1 + records[number].has_branch)]
-    return out
+    sequences = [1 + record.has_branch for record in records]
+    sums_S2 = sequence_sums(
+        subject.scorer, lambda number: records[number], [len(record) for record in records],
+        sequences, subject.capacity, subject.poll, subject.hands,
+    )  # fmt: skip
+    values = iter(sums_S2.tolist())
+    return [[(logp, int(n)) for logp, n in islice(values, count)] for count in sequences]
 
 
 def greedy_hits(records: Sequence[Encoded], subject: Subject) -> list[float]:

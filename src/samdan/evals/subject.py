@@ -8,6 +8,7 @@ from typing import Any
 
 from samdan.lm.batch import Encoded
 from samdan.lm.chat import ChatFormat
+from samdan.lm.passes import ALONE, Hands
 from samdan.lm.scoring import Scorer
 from samdan.records import EvalResult
 
@@ -21,6 +22,7 @@ class Subject:
     capacity: int = 8192  # tokens in one forward pass
     max_length: int = 4096
     poll: Callable[[], None] = lambda: None
+    hands: Hands = ALONE  # processes that measure it together, each with the same questions
     read: Callable[[Encoded], Encoded] = lambda record: record
     """A held-out record as this model's tokenizer has it, where the run's is another one."""
 

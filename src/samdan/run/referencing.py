@@ -30,14 +30,16 @@ def reference(run: Run, step: Step) -> Result:
     stage = run.stage(step.stage)
     scorer = _parent(run, stage)
     capacity = max(8192, stage.max_length * 2)
-    values = reference_log_probs(scorer, training_data(run, stage), capacity, run.poll_together)
-    split = sharding.is_sharded(scorer)
+    hands = sharding.hands(scorer)
+    values = reference_log_probs(
+        scorer, training_data(run, stage), capacity, run.poll_together, hands
+    )
     del scorer
-    if split:  # its groups know one another: without this the training would find the device full
-        gc.collect()
+    if hands.split:
+        gc.collect()  # its groups know one another, and would lie there while the stage trains
     if parallel.is_main():
         save_reference(run.ledger.reference(step.stage), values)
-    facts = {"pairs": len(values), "shard": "full" if split else "none"}
+    facts = {"pairs": len(values), "shard": "full" if hands.split else "none"}
     return Result(hashlib.sha256(values.numpy().tobytes()).hexdigest(), facts)
 
 

@@ -293,7 +293,7 @@ def measured_now(training: Training) -> dict[str, float]:
     if training.stage.kind != "dpo":
         values = _heldout(training)
         return {name: value for name, value in values.items() if name.startswith("heldout/")}
-    subject = Subject(training.scorer, training.chat, max_length=training.stage.max_length)
+    subject = _subject(training)
     values = {}
     for source in training.stage.data:
         folder = training.run.ledger.source(training.stage.name, source.label) / "heldout"
@@ -304,13 +304,21 @@ def measured_now(training: Training) -> dict[str, float]:
     return values
 
 
+def _subject(training: Training) -> Subject:
+    """The model as it is, for all processes to measure together."""
+    return Subject(
+        training.scorer, training.chat, max_length=training.stage.max_length,
+        hands=sharding.hands(training.scorer),
+    )  # fmt: skip
+
+
 def _heldout(training: Training) -> dict[str, float]:
     """Bits per byte of the stage's own held-out text, in the middle of training."""
     stage = training.stage
     if stage.kind == "dpo":
         return {}
     values = {}
-    subject = Subject(training.scorer, training.chat, max_length=stage.max_length)
+    subject = _subject(training)
     for source in stage.data:
         folder = training.run.ledger.source(stage.name, source.label) / "heldout"
         most = stage.heldout.max_records

@@ -9,42 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samdan.lm.batch import collate
-from samdan.lm.scoring import Scorer, sum_by_sequence
+from samdan.lm.passes import ALONE, Hands, sequence_sums
+from samdan.lm.scoring import Scorer
 from samdan.lm.shards import TrainingData
-from samdan.packing import best_fit_decreasing
-from samdan.train import parallel, sharding
 
 
 def reference_log_probs(
-    scorer: Scorer, data: TrainingData, capacity: int, poll: Callable[[], None] = lambda: None
+    scorer: Scorer,
+    data: TrainingData,
+    capacity: int,
+    poll: Callable[[], None] = lambda: None,
+    hands: Hands = ALONE,
 ) -> Tensor:
     """Log-probabilities [pieces, 2] of chosen and rejected, in the order of the index's pieces.
 
-    Batches hold up to ``capacity`` tokens and are dealt over the processes, of which each has all
-    results in the end. ``poll`` is called before every batch, as often in every process.
+    ``capacity``, ``poll`` and ``hands``: of `sequence_sums`.
     """
-    pieces = data.index.pieces
-    out = torch.zeros(len(pieces), 2)
-    lengths = [int(length) for length in pieces[:, 3]]
-    batches = best_fit_decreasing(lengths, capacity)
-    scorer.eval()
-    split = sharding.is_sharded(scorer)
-    # FSDP's gathering does not go with inference mode.
-    with scorer.computing(), torch.no_grad() if split else torch.inference_mode():
-        for begin in range(0, len(batches), parallel.world_size()):
-            poll()
-            mine = begin + parallel.rank()
-            if mine < len(batches) or split:  # the others gather weights with this process
-                numbers = batches[min(mine, len(batches) - 1)]
-                batch = collate([data.piece(number) for number in numbers], numbers)
-                sums_S, _ = sum_by_sequence(scorer(batch), batch)
-                if mine < len(batches):
-                    out[numbers] = sums_S.view(-1, 2).float().cpu()
-    if split:
-        sharding.reshard(scorer)
-    parallel.add_tensor(out)  # zero but for one process's: their sum is exact
-    return out
+    lengths = [int(length) for length in data.index.pieces[:, 3]]
+    two = [2] * len(lengths)
+    sums_S2 = sequence_sums(scorer, data.piece, lengths, two, capacity, poll, hands)
+    return sums_S2[:, 0].view(-1, 2).float()
 
 
 def save_reference(path: Path, values: Tensor) -> None:

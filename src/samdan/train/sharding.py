@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from samdan.lm.batch import Encoded, collate
 from samdan.lm.layers import layers_of
+from samdan.lm.passes import Hands
 from samdan.lm.scoring import Scorer
 from samdan.train import parallel
 
@@ -98,6 +99,13 @@ def take_part(scorer: Scorer) -> None:
     batch = collate([two])
     scorer.dropout.set(0, 0, batch.keys_T, batch.positions_T)
     (scorer(batch, total=True) * 0).backward()
+
+
+def hands(scorer: Scorer) -> Hands:
+    """All processes, for a pass that they share; they `reshard` after it."""
+    return Hands(
+        parallel.rank(), parallel.world_size(), parallel.add_tensor, is_sharded(scorer)
+    )
 
 
 def reshard(module: nn.Module) -> None:
