@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from samdan.run.measuring import Question
 from samdan.train import parallel
 
 COUNT = 7
+FULL = torch.OutOfMemoryError("no room")
 Measure = Callable[[int], dict[str, Any]]
 
 
@@ -59,35 +61,42 @@ def alone(run: Run) -> None:
 
 
 def wrong(run: Run) -> None:
-    """What goes wrong in the second process goes wrong in the main one, which is asked again."""
+    """What goes wrong in the second process is told, and the main one is asked again."""
+    told: list[str] = []
 
     def measure(number: int) -> dict[str, Any]:
         if not parallel.is_main():
-            raise DataError("there is nothing to ask")
+            raise (DataError("there is nothing to ask") if case == "wrong" else FULL)
         return by_whom(number)
 
-    asked, model = questions(run, "wrong", measure)
-    module._share(asked, model)
-    missing = [one for one in asked if not one.place.is_file()]
-    assert len(missing) == 1
-    parallel.barrier()
-    if parallel.is_main():
-        assert missing[0].result()["process"] == 0
+    for case in ("wrong", "full"):
+        asked, model = questions(replace(run, say=told.append), case, measure)
+        module._share(asked, model)
+        missing = [one for one in asked if not one.place.is_file()]
+        assert len(missing) == 1
+        parallel.barrier()
+        if parallel.is_main():
+            assert missing[0].result()["process"] == 0
+            assert f"process 1: {missing[0].name}: left to the main process" in told[-1]
+    assert len(told) == (2 if parallel.is_main() else 0)
 
 
 def stopped(run: Run) -> None:
-    """A signal to the second process stops both."""
+    """A signal to the second process stops the main one, in the middle of a long question."""
 
     def measure(number: int) -> dict[str, Any]:
         if not parallel.is_main():
             run.signals.received = signal.SIGTERM
-            run.signals.poll()
+        for _ in range(50):
+            time.sleep(0.1)
+            run.poll()
         return by_whom(number)
 
     asked, model = questions(run, "stopped", measure)
-    with pytest.raises(Preempted) as stop:
+    with pytest.raises(Preempted) as stop, parallel.leaving_together():
         module._share(asked, model)
     assert stop.value.exit_code == 143
+    assert not any(one.place.is_file() for one in asked)
 
 
 CASES = {one.__name__: one for one in (shared, alone, wrong, stopped)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import tiny
 from samdan.budget import KNOWN_SHAPES, Setting, memory
 from samdan.packing import micro_batches
 from samdan.recipe import Lora
-from samdan.records import EnvironmentFailure
+from samdan.records import EnvironmentFailure, Preempted
 from samdan.run import choices
 from samdan.train import meeting, parallel, pieces, slurm
 from samdan.train.meeting import Meeting
@@ -83,10 +85,30 @@ def test_a_failure_is_told_to_those_who_wait() -> None:
 def test_a_waiting_process_that_is_asked_to_stop_goes_after_a_while() -> None:
     store = HashStore()
     first, second = Meeting(store, 0, 2), Meeting(store, 1, 2)
-    second.asked_to_stop = lambda: True
-    with pytest.raises(EnvironmentFailure, match="asked to stop"):
+    second.signal = lambda: signal.SIGINT
+    with pytest.raises(Preempted, match="asked to stop") as stop:
         second.meet()
+    assert stop.value.exit_code == 130
     assert first.failure() is None
+
+
+def test_who_waits_stops_with_the_signal_of_another() -> None:
+    store = HashStore()
+    first, second = Meeting(store, 0, 2), Meeting(store, 1, 2)
+    assert first.told_to_stop() == 0
+    second.tell_stop(signal.SIGINT)
+    with pytest.raises(Preempted) as stop:
+        first.meet()
+    assert stop.value.exit_code == 130
+
+
+def test_tickets_are_drawn_once_and_anew_after_a_meeting() -> None:
+    store = HashStore()
+    meetings = [Meeting(store, number, 2) for number in range(2)]
+    assert [meetings[n].ticket() for n in (0, 1, 1)] == [0, 1, 2]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Meeting.meet, meetings))
+    assert [meetings[n].ticket() for n in (1, 0)] == [0, 1]
 
 
 def test_the_store_gone_is_a_lost_connection() -> None:
@@ -206,7 +228,8 @@ def test_auto_splits_what_does_not_fit(
     [
         (None, 10**12, {}, "none"),
         (None, 200_000, {}, "full"),  # one, and not two with copies
-        (None, 10_000, {"optim": "adamw_offload"}, "none"),  # cannot be split
+        (None, 10_000, {"optim": "adamw_offload"}, "alone"),  # cannot be split
+        (None, 10**12, {"optim": "adamw_offload"}, "none"),
         (None, 10**12, {"shard": "full"}, "full"),
         (200_000, 10**12, {}, "none"),  # no room for gradients and states, and none is needed
         (100_000, 10**12, {}, "full"),

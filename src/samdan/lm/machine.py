@@ -56,11 +56,13 @@ def _number(path: Path) -> int | None:
 
 
 def free_memory() -> int:
-    """Bytes free on the device, or in the host where there is no GPU."""
+    """Bytes free on the device, or in the host where there is no GPU; also what torch keeps there.
+    """
     import torch
 
     if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + kept
     return host_memory()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -43,11 +44,11 @@ def sequence_sums(
 
     ``record``: the one of a number; ``lengths`` and ``sequences``: its tokens, and how many
     sequences it has, whose rows follow one another. Batches of up to ``capacity`` tokens are dealt
-    over the ``hands``, and all of them have all sums in the end: those of one process, to the bit.
-    ``poll`` is called before every batch, as often in every process.
+    over the ``hands``, and all of them have all sums in the end: of a whole model those that one
+    process has, to the bit. ``poll`` is called before every batch, as often in every process.
     """
-    rows = torch.arange(sum(sequences)).split(list(sequences))
-    out_S2 = torch.zeros(sum(sequences), 2, dtype=torch.float64)
+    begins = list(accumulate(sequences, initial=0))
+    out_S2 = torch.zeros(begins[-1], 2, dtype=torch.float64)
     batches = best_fit_decreasing(lengths, capacity)
     scorer.eval()
     # No inference mode: a split model gathers its weights here, and trains on with them.
@@ -61,6 +62,7 @@ def sequence_sums(
             batch = collate([record(number) for number in numbers], numbers)
             found_S2 = torch.stack(sum_by_sequence(scorer(batch), batch), 1)
             if mine < len(batches):  # else it was for the others, who gathered with this process
-                out_S2[torch.cat([rows[number] for number in numbers])] = found_S2.double().cpu()
+                rows = [row for n in numbers for row in range(begins[n], begins[n + 1])]
+                out_S2[rows] = found_S2.double().cpu()
     hands.add(out_S2)  # zero but for one process's
     return out_S2

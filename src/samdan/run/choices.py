@@ -104,8 +104,13 @@ def choose_shard(stage: AnyStage, model: Any) -> str:
 
 
 def choose_parent_shard(stage: AnyStage, model: Any) -> str:
-    """The same for the stage's frozen parent: whole where every process has room for it."""
-    return _shard(stage, has_room_for_all(model))
+    """The same for the stage's frozen parent: whole where every process has room for it.
+
+    ``alone``: neither that, nor can the stage be split.
+    """
+    fits = has_room_for_all(model)
+    chosen = _shard(stage, fits)
+    return chosen if fits or chosen == "full" or parallel.world_size() == 1 else "alone"
 
 
 def has_room_for_all(model: Any) -> bool:

@@ -45,9 +45,9 @@ class Signals:
             os._exit(128 + number)
         self.received = number
 
-    def receive_too(self) -> None:
+    def receive_too(self, number: int = signal.SIGTERM) -> None:
         """Another process was asked to stop, and this one stops with it."""
-        self.received = self.received or signal.SIGTERM
+        self.received = self.received or number
 
     def poll(self) -> None:
         """Raises Preempted when a signal came; called where nothing is half done."""
@@ -101,12 +101,16 @@ class Run:
             return str(self.ledger.model("base")), None
         return base.path, base.revision
 
-    def scorer(
-        self, stage: str | None, precision: str = "auto", keep_copies: bool = True
-    ) -> Scorer:
+    def scorer(self, stage: str | None, precision: str = "auto") -> Scorer:
         """The model of a stage (None: the base) on the best device, for measuring."""
         path, revision = self.model_location(stage)
-        return scorer_of(path, revision, precision, keep_copies=keep_copies)
+        return scorer_of(path, revision, precision)
+
+    def poll(self) -> None:
+        """``signals.poll``, and Preempted as well when another process was stopped."""
+        if number := parallel.told_to_stop():
+            self.signals.receive_too(number)
+        self.signals.poll()
 
     def poll_together(self) -> None:
         """``signals.poll`` of all processes: asked of one, they stop at the same place."""
@@ -126,16 +130,15 @@ def scorer_of(
     revision: str | None = None,
     precision: str = "auto",
     key: str = "base.path",
-    keep_copies: bool = True,
 ) -> Scorer:
     """A model on the best device, for measuring. Raises DataError where it cannot be packed.
 
-    ``key``: as in ``load_model``. ``keep_copies``: as in ``Scorer``.
+    ``key``: as in ``load_model``.
     """
     model = to_best_device(load_model(path, revision, key=key))
     require_separate(model, path, key)
     bf16 = resolve_precision(precision) == "bf16"
-    return Scorer(model, bf16, keep_copies=keep_copies).eval()
+    return Scorer(model, bf16).eval()
 
 
 def resolve_precision(asked: str) -> str:

@@ -27,7 +27,7 @@ from samdan.run.ledger import Clock, Ledger, read_json
 from samdan.run.reporting import write_report
 from samdan.run.responding import RuleFired, keep_attempts, respond
 from samdan.run.sinks import Sinks
-from samdan.train import parallel
+from samdan.train import parallel, sharding
 from samdan.train.state import of_others
 
 STEPS: dict[str, work.StepFunction] = {
@@ -97,7 +97,7 @@ def execute(
     report: Mapping[str, Any] = {}
     try:
         with parallel.leaving_together(), Signals() as signals:
-            parallel.listen(lambda: bool(signals.received))
+            parallel.listen(lambda: signals.received)
             faults = injected or from_environment()
             found = fingerprints(recipe) | vote_fingerprints(ledger, recipe)
             run = Run(
@@ -210,6 +210,8 @@ def _do(run: Run, step: Step, told: set[str]) -> None:
         if step.verb == "gate":
             write_report(run.ledger, run.recipe)
             run.measured(step.stage, read_json(run.ledger.gate(step.stage)).get("metrics", {}))
+    if step.verb in TOGETHER:
+        sharding.let_go()
     parallel.barrier()
     if step.verb == "train" and parallel.is_main():
         # Only now: a crash before the line above would need them.

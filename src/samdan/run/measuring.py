@@ -21,13 +21,14 @@ from samdan.lm.files import write_json
 from samdan.lm.shards import Shard
 from samdan.plan import MEASURED
 from samdan.recipe import AnyStage
-from samdan.records import DataError, Message, Preempted, SamdanError
+from samdan.records import DataError, Message, Preempted, SamdanError, first_line
 from samdan.run.choices import has_room_for_all
 from samdan.run.context import Run, resolve_precision
 from samdan.run.growing import old_pieces
 from samdan.run.ledger import clean
 from samdan.tasks import Task, locations
 from samdan.train import parallel
+from samdan.train.loop import is_out_of_memory
 
 SAMPLE_TOKENS = 96
 
@@ -43,7 +44,7 @@ class Measuring:
     @cached_property
     def subject(self) -> Subject:
         scorer = self.run.scorer(self.stage, self._precision)
-        subject = Subject(scorer, self.run.chat(), poll=self.run.signals.poll)
+        subject = Subject(scorer, self.run.chat(), poll=self.run.poll)
         grow = self.run.recipe.grow
         if self.stage is None and grow is not None and grow.vocab is not None:
             # The base as it came reads with the tokenizer that it came with.
@@ -71,7 +72,7 @@ class Question:
     def result(self) -> dict[str, Any]:
         """From the cache where it was measured before."""
         if not self.place.is_file():
-            self.measuring.run.signals.poll()
+            self.measuring.run.poll()
             write_json(self.place, clean(self.measure()))
         found: dict[str, Any] = json.loads(self.place.read_text("utf-8"))
         return found
@@ -98,24 +99,38 @@ def measured(measuring: Measuring, prepared: Sequence[str]) -> dict[str, Any] | 
 
 def _share(questions: Sequence[Question], measuring: Measuring) -> None:
     """Every process takes a question that nobody has taken, until there is none left."""
-    said = ""
+    run, said = measuring.run, ""
     if parallel.is_main():
         # Tasks come first, last in the order: answers are written in them, which takes longest.
         missing = [n for n, question in enumerate(questions) if not question.place.is_file()][::-1]
-        alone = len(missing) < 2 or not has_room_for_all(measuring.subject.scorer.model)
-        said = json.dumps([] if alone else missing)
+        if len(missing) > 1 and not has_room_for_all(measuring.subject.scorer.model):
+            _tell(run, "one process measures alone: there is no room for a model in each of them")
+            missing = []
+        said = json.dumps(missing)
     missing = json.loads(parallel.share(said)[0])
+    problem = ""
     for number in parallel.dealt(len(missing)):
+        question = questions[missing[number]]
         try:
-            questions[missing[number]].result()
-        except Preempted:
-            break  # all of them stop below
-        except SamdanError:
-            if parallel.is_main():
+            question.result()
+        except (SamdanError, RuntimeError) as error:
+            if parallel.is_main() or isinstance(error, Preempted) or not _is_left(error):
                 raise
-            break  # left to the main process, which will say what is wrong
-    parallel.barrier()
-    measuring.run.poll_together()
+            problem = f"{question.name}: left to the main process: {first_line(error)}"
+            break
+    for process, text in enumerate(parallel.share(problem)):
+        if text and parallel.is_main():
+            _tell(run, f"process {process}: {text}")
+
+
+def _is_left(error: Exception) -> bool:
+    """Whether the main process, asked again, will have an answer or say the same."""
+    return isinstance(error, SamdanError) or is_out_of_memory(error)
+
+
+def _tell(run: Run, text: str) -> None:
+    run.ledger.record("measuring", text=text)
+    run.say(f"measuring: {text}")
 
 
 def _questions(measuring: Measuring, prepared: Sequence[str]) -> Iterator[Question]:

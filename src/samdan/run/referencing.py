@@ -7,13 +7,14 @@ device, it is split over them as in training.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
+import json
 from typing import Any
 
 import torch
 
 from samdan.lm.model import best_device, empty_model, load_model, to_best_device
+from samdan.lm.passes import ALONE
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
 from samdan.plan import Step
@@ -28,34 +29,38 @@ from samdan.train.reference import reference_log_probs, save_reference
 def reference(run: Run, step: Step) -> Result:
     """The frozen parent's log-probabilities of every answer; once, before the stage trains."""
     stage = run.stage(step.stage)
-    scorer = _parent(run, stage)
+    scorer, shard = _parent(run, stage)
+    if scorer is None:
+        return Result("")
+    hands, poll = sharding.hands(scorer), run.poll_together
+    if shard == "alone":
+        hands, poll = ALONE, run.poll
     capacity = max(8192, stage.max_length * 2)
-    hands = sharding.hands(scorer)
-    values = reference_log_probs(
-        scorer, training_data(run, stage), capacity, run.poll_together, hands
-    )
-    del scorer
-    if hands.split:
-        gc.collect()  # its groups know one another, and would lie there while the stage trains
+    values = reference_log_probs(scorer, training_data(run, stage), capacity, poll, hands)
     if parallel.is_main():
         save_reference(run.ledger.reference(step.stage), values)
-    facts = {"pairs": len(values), "shard": "full" if hands.split else "none"}
+    facts = {"pairs": len(values), "shard": shard}
     return Result(hashlib.sha256(values.numpy().tobytes()).hexdigest(), facts)
 
 
-def _parent(run: Run, stage: AnyStage) -> Scorer:
-    """The stage's parent in every process, or split over all of them.
+def _parent(run: Run, stage: AnyStage) -> tuple[Scorer | None, str]:
+    """The stage's parent, and how it lies: whole in every process, split over all of them, or in
+    the main process alone.
 
     With the stage's precision and copies: the first step's log-ratios are then zero but for noise.
     """
     path, revision = run.model_location(run.parent(stage.name))
     model: Any = load_model(path, revision) if parallel.is_main() else None
-    chosen = "none" if model is None else choose_parent_shard(stage, model)
-    split = parallel.share(chosen)[0] == "full"
-    bf16 = parallel.share(resolve_precision(stage.precision))[0] == "bf16"
-    if model is None:
+    chosen = [resolve_precision(stage.precision)]
+    chosen.append("" if model is None else choose_parent_shard(stage, model))
+    precision, shard = json.loads(parallel.share(json.dumps(chosen))[0])
+    bf16, split = precision == "bf16", shard == "full"
+    if model is None and shard != "alone":
         with torch.device("meta") if split else contextlib.nullcontext():
             model = empty_model(path, revision) if split else load_model(path, revision)
+    parallel.barrier()  # not in the first sum, which does not wait for hours
+    if model is None:
+        return None, shard
     if not split:
         model = to_best_device(model)
     if model.device.type != "meta":
@@ -63,4 +68,4 @@ def _parent(run: Run, stage: AnyStage) -> Scorer:
     scorer = Scorer(model, bf16, keep_copies=stage.keeps_copies)
     if split:
         sharding.shard(scorer, best_device(), bf16)
-    return scorer
+    return scorer, shard

@@ -147,7 +147,7 @@ def watched(training: Training, verdicts: dict[str, Verdict]) -> Iterator[Metric
         ends = stage.keep_best is not None and _ends_epoch(training, metrics.step)
         if ends:
             metrics = replace(metrics, values={**metrics.values, **_task_score(training)})
-        # Clocks and held-out measurements are every process's own until here.
+        # Clocks and a task's score are every process's own until here.
         metrics = replace(metrics, values=parallel.mean_over_ranks(metrics.values))
         _remember(training, metrics)
         if metrics.step % LOOK == 0:

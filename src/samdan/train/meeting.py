@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from samdan.records import EnvironmentFailure, first_line
+from samdan.records import EnvironmentFailure, Preempted, first_line
 
 BEAT = 5.0  # seconds between two signs of life
 PATIENCE = 120.0  # seconds without one, after which a process counts as lost
@@ -21,7 +22,7 @@ class Meeting:
 
     def __init__(self, store: Any, rank: int, world_size: int) -> None:
         self.store, self.rank, self.world_size = store, rank, world_size
-        self.asked_to_stop: Callable[[], bool] = lambda: False
+        self.signal: Callable[[], int] = lambda: 0  # that asked this process to stop, if one did
         self._met = 0
         self._over = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
@@ -29,8 +30,8 @@ class Meeting:
     def meet(self) -> None:
         """Waits until every process is here.
 
-        Raises EnvironmentFailure when one said that it failed, gives no sign of life, or when this
-        one was asked to stop and the others do not come.
+        Raises EnvironmentFailure when one said that it failed or gives no sign of life, and
+        Preempted when one was stopped, or this one was asked to stop and the others do not come.
         """
         self._met += 1
         key = f"met/{self._met}"
@@ -61,6 +62,17 @@ class Meeting:
                 self.store.set("failed", f"process {self.rank}: {text}")
         except RuntimeError:
             pass  # the store is gone, and the others know by that
+
+    def tell_stop(self, number: int) -> None:
+        """The others stop as well, as if they had received this signal."""
+        with contextlib.suppress(RuntimeError):  # as above
+            self.store.set("stopped", str(number))
+
+    def told_to_stop(self) -> int:
+        """The signal that another process was stopped by; 0 while none was."""
+        if not self._call(lambda: self.store.check(["stopped"])):
+            return 0
+        return int(self._get("stopped"))
 
     def end(self) -> None:
         """Ends the signs of life. Process 0, which may keep the store, waits for the others."""
@@ -123,6 +135,8 @@ class _Watch:
         if now < self.next_look:
             return
         self.next_look = now + min(BEAT, LONGEST_PAUSE)
+        if number := self.meeting.told_to_stop():
+            raise Preempted(number, "another process was asked to stop; run the same command again")
         if (failure := self.meeting.failure()) is not None:
             raise EnvironmentFailure(f"this process stops because another one failed: {failure}")
         for number, beat in enumerate(self.meeting.beats()):
@@ -135,11 +149,12 @@ class _Watch:
                 )
 
     def _stop_if_asked(self, now: float) -> None:
-        if not self.meeting.asked_to_stop():
+        if not (signal := self.meeting.signal()):
             return
         self.asked_at = self.asked_at or now
         if now - self.asked_at > GRACE:
-            raise EnvironmentFailure(
+            raise Preempted(
+                signal,
                 f"process {self.meeting.rank} was asked to stop, and the others did not come "
-                f"within {GRACE:.0f} seconds"
+                f"within {GRACE:.0f} seconds; run the same command again to go on",
             )

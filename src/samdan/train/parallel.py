@@ -10,6 +10,7 @@ limit: every process gives signs of life, and one that gives none any more is lo
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 
-from samdan.records import EnvironmentFailure, first_line
+from samdan.records import EnvironmentFailure, Preempted, first_line
 from samdan.train import slurm
 from samdan.train.meeting import Meeting
 
@@ -116,26 +117,46 @@ def dealt(count: int) -> Iterator[int]:
         yield number
 
 
-def listen(asked_to_stop: Callable[[], bool]) -> None:
-    """A process that is asked to stop while it waits goes after a short time."""
+def listen(signal: Callable[[], int]) -> None:
+    """A process that received a signal (0: none) while it waits goes after a short time."""
     if _meeting is not None:
-        _meeting.asked_to_stop = asked_to_stop
+        _meeting.signal = signal
+
+
+def told_to_stop() -> int:
+    """The signal that another process was stopped by; 0 while none was."""
+    return 0 if _meeting is None else _meeting.told_to_stop()
 
 
 @contextmanager
 def leaving_together() -> Iterator[None]:
-    """When this process fails, the others are told; when another is lost, the error says so."""
+    """When this process fails or stops, the others are told; when another is lost, the error says
+    so."""
     try:
         yield
     except BaseException as error:
         if _meeting is not None:
-            _meeting.tell_failure(f"{type(error).__name__}: {error}")
+            if isinstance(error, Preempted):
+                _meeting.tell_stop(error.signal_number)
+            elif number := _stopped_by(error):
+                raise Preempted(number, "another process was asked to stop") from None
+            else:
+                _meeting.tell_failure(f"{type(error).__name__}: {error}")
             if _is_loss(error):
                 raise EnvironmentFailure(
                     "another process of this run was lost; run the same command again to go on "
                     f"from the last checkpoint ({first_line(error)[:200]})"
                 ) from None
         raise
+
+
+def _stopped_by(error: BaseException) -> int:
+    """The signal that ended another process, for which a collective has waited in vain; or 0."""
+    if _meeting is None or not _is_loss(error):
+        return 0
+    with contextlib.suppress(EnvironmentFailure):
+        return _meeting.told_to_stop()
+    return 0
 
 
 def _is_loss(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ reduced in fp32, while the root stays fp32, as the head chooses its precisions i
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,16 @@ def reshard(module: nn.Module) -> None:
     """Splits again what a forward without a backward has left whole."""
     for part in _sharded_modules(module):
         part.reshard()
+
+
+def let_go() -> None:
+    """Frees what a split model leaves behind: its groups know one another, and Python finds such
+    circles late. The device then has room for whatever comes next."""
+    if parallel.world_size() == 1:
+        return
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def whole_tensors(model: nn.Module) -> dict[str, Tensor]:
