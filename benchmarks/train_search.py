@@ -14,7 +14,7 @@ from samdan.lm.batch import Encoded
 
 Flags = dict[str, Any]
 DEFAULT_BATCH = 8  # of transformers.TrainingArguments
-BATCHES = (8, 4, 2, 1)
+BATCHES = (8, 6, 4, 3, 2, 1)
 # ``--quick`` takes these unless told to search: found by ``--quick --search`` on two cores, in
 # seconds a step. fp32 (AVX2): dpo, batch 4, 2, 1: 15.5, 14.1, 10.8. sft, batch 2, 1: 7.3, 5.1; 2
 # without padding: 5.7. cpt, the same: 6.9, 5.7, 4.4. bf16 (AVX-512), batch 8, 4, 2, 1: dpo 21.7,
