@@ -190,6 +190,10 @@ def test_dates(text: str | None, day: str) -> None:
 def test_a_date_in_the_name_says_where_it_is_from(worker: Worker) -> None:
     found = one(worker, "2024-03-01 회의.txt", "글")
     assert (found["date"], found["date_from"]) == ("2024-03-01", "name")
+
+
+def test_a_date_in_the_file_goes_before_one_in_its_name(worker: Worker) -> None:
+    pytest.importorskip("docx")
     assert "date_from" not in one(worker, "2020-01-01.docx", documents.docx())
 
 
