@@ -56,6 +56,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         tried: list[Result] = []
         best = best_flags(job, work.per_step, bf16)
+        best["batch"] = scale.trl_batch or best["batch"]
         if scale.search:
             best, tried = search(plain, work.step(1), Path(folder) / "search")
         sides = sides_of(plain, compiled, best) | llamafactory(
@@ -107,7 +108,8 @@ def micro_batch(job: str, scale: Scale) -> int:
 
 def changed(scale: Scale, args: argparse.Namespace) -> Scale:
     """The scale with what the command line says of it."""
-    chosen = {name: getattr(args, name) for name in ("shape", "steps", "per_step", "longest")}
+    names = ("shape", "steps", "per_step", "longest", "trl_batch")
+    chosen = {name: getattr(args, name) for name in names}
     return replace(scale, **{name: value for name, value in chosen.items() if value})
 
 
@@ -258,6 +260,7 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=SHAPES)
     parser.add_argument("--steps", type=int, help="measured steps")
     parser.add_argument("--per-step", type=int, help="records a step")
+    parser.add_argument("--trl-batch", type=int, help="of its best side, without a search")
     parser.add_argument("--longest", type=int, help="tokens of the longest record")
     parser.add_argument(
         "--search", action=argparse.BooleanOptionalAction, help="try TRL's flags (full run: yes)"

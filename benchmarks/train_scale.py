@@ -16,7 +16,10 @@ PROBED = 256  # records that tell the mean length
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done. ``per_step`` 0: as many records as hold ``tokens_per_step``."""
+    """How much is done. ``per_step`` 0: as many records as hold ``tokens_per_step``.
+
+    ``trl_batch`` 0: that of TRL's best known flags.
+    """
 
     shape: str
     per_step: int
@@ -25,6 +28,7 @@ class Scale:
     steps: int  # measured
     budget_s: float | None
     search: bool
+    trl_batch: int = 0
 
 
 # The budget: 4 minutes on two cores of AVX2 at 100 to 150 GFLOP/s in fp32. A step of 600 tokens of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 import tiny
+from e2e.worker import carry_out
 from samdan.records import DataError, Preempted
 from samdan.run import measuring as module
 from samdan.run.context import Run, Signals
@@ -101,13 +101,13 @@ def stopped(run: Run) -> None:
 
 CASES = {one.__name__: one for one in (shared, alone, wrong, stopped)}
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    parallel.start()
+def check(case: str, folder: Path) -> None:
+    parallel.barrier()
     recipe: Any = None
-    for case, function in CASES.items():
-        parallel.barrier()
-        function(Run(recipe, Ledger(Path(sys.argv[1]), parallel.is_main()), Signals()))
-        if parallel.is_main():
-            print("same", case, flush=True)
-    parallel.stop()
+    CASES[case](Run(recipe, Ledger(folder, parallel.is_main()), Signals()))
+    if parallel.is_main():
+        print("same", case, flush=True)
+
+
+if __name__ == "__main__":
+    carry_out(CASES, check)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import tiny
+from e2e.worker import carry_out
 from samdan.lm.batch import collate
 from samdan.lm.scoring import Scorer, sum_by_sequence
 from samdan.train import parallel, sharding
@@ -57,8 +57,4 @@ def alone(scorer: Scorer, pair: Any) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    parallel.start()
-    for case, fields in CASES.items():
-        compare(case, Path(sys.argv[1]), **fields)
-    parallel.stop()
+    carry_out(CASES, lambda case, folder: compare(case, folder, **CASES[case]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 import tiny
+from e2e.worker import carry_out
 from samdan.averaging import Ema
 from samdan.lm.scoring import Scorer
 from samdan.train import parallel, sharding
@@ -131,8 +131,4 @@ def _one_process(whole: Trained) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    parallel.start()
-    for case in CASES:
-        compare(case, Path(sys.argv[1]))
-    parallel.stop()
+    carry_out(CASES, compare)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 import tiny
+from e2e.worker import carry_out
 from samdan.lm.batch import Batch
 from samdan.lm.model import add_lora
 from samdan.lm.scoring import Scorer
@@ -97,8 +97,4 @@ def compare(name: str, folder: Path, bf16: bool = False, **options: Any) -> None
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    parallel.start()
-    for case, fields in CASES.items():
-        compare(case, Path(sys.argv[1]), **fields)
-    parallel.stop()
+    carry_out(CASES, lambda case, folder: compare(case, folder, **CASES[case]))

@@ -308,9 +308,11 @@ def test_the_checks_loss_tells_models_apart(tmp_path: Path) -> None:
 def test_a_tiny_benchmark_from_end_to_end(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("trl", reason="TRL is not installed")
     compiled = job == "sft"
-    train.main(job, ["--tiny", "--fp32", *(["--compile"] if compiled else [])])
+    more = ["--compile"] if compiled else []
+    train.main(job, ["--tiny", "--fp32", "--trl-batch", "2", *more])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["flags"]["samdan"] == {"compile": compiled}
+    assert found["flags"]["trl_best"]["batch"] == 2
     for name in ("ratio_vs_default", "ratio_vs_best", "ratio_vs_plain", "memory_ratio"):
         assert found[name] > 0
     assert 0 < found["peak_share"] < 1

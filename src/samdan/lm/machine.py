@@ -14,26 +14,24 @@ _NO_LIMIT = 1 << 60
 def host_memory() -> int:
     """Bytes that this process can still have: what the host can give, a container's limit included
     (8 GiB where neither says it), and what the process freed and keeps (`keep_freed_memory`)."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    found = next((line for line in lines if line.startswith("MemAvailable:")), None)
-    free = 8 << 30 if found is None else int(found.split()[1]) * 1024
-    return min(free, cgroup_room()) + _kept()
+    return min(_meminfo("MemAvailable"), cgroup_room()) + _kept()
 
 
 def host_size() -> int:
     """Bytes of memory that the host has, or its container may take; 8 GiB where neither says it."""
+    root = Path("/sys/fs/cgroup")
+    limits = [_number(root / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    return min([_meminfo("MemTotal"), *(limit for limit in limits if limit is not None)])
+
+
+def _meminfo(name: str) -> int:
+    """Bytes, as the kernel says it; 8 GiB where it does not."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         lines = []
-    found = next((line for line in lines if line.startswith("MemTotal:")), None)
-    size = 8 << 30 if found is None else int(found.split()[1]) * 1024
-    root = Path("/sys/fs/cgroup")
-    limits = [_number(root / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
-    return min([size, *(limit for limit in limits if limit is not None)])
+    found = next((line for line in lines if line.startswith(f"{name}:")), None)
+    return 8 << 30 if found is None else int(found.split()[1]) * 1024
 
 
 def cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -135,27 +135,27 @@ def leaving_together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if _meeting is not None:
-            if isinstance(error, Preempted):
-                _meeting.tell_stop(error.signal_number)
-            elif number := _stopped_by(error):
-                raise Preempted(number, "another process was asked to stop") from None
-            else:
-                _meeting.tell_failure(f"{type(error).__name__}: {error}")
-            if _is_loss(error):
-                raise EnvironmentFailure(
-                    "another process of this run was lost; run the same command again to go on "
-                    f"from the last checkpoint ({first_line(error)[:200]})"
-                ) from None
+        if _meeting is None:
+            raise
+        if isinstance(error, Preempted):
+            _meeting.tell_stop(error.signal_number)
+            raise
+        lost = _is_loss(error)
+        if lost and (number := _stopped()):
+            raise Preempted(number, "another process was asked to stop") from None
+        _meeting.tell_failure(f"{type(error).__name__}: {error}")
+        if lost:
+            raise EnvironmentFailure(
+                "another process of this run was lost; run the same command again to go on "
+                f"from the last checkpoint ({first_line(error)[:200]})"
+            ) from None
         raise
 
 
-def _stopped_by(error: BaseException) -> int:
-    """The signal that ended another process, for which a collective has waited in vain; or 0."""
-    if _meeting is None or not _is_loss(error):
-        return 0
+def _stopped() -> int:
+    """`told_to_stop`; 0 too where the process that keeps the store is gone."""
     with contextlib.suppress(EnvironmentFailure):
-        return _meeting.told_to_stop()
+        return told_to_stop()
     return 0
 
 
