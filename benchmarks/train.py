@@ -108,7 +108,7 @@ def micro_batch(job: str, scale: Scale) -> int:
 
 def changed(scale: Scale, args: argparse.Namespace) -> Scale:
     """The scale with what the command line says of it."""
-    names = ("shape", "steps", "per_step", "longest", "trl_batch")
+    names = ("shape", "steps", "per_step", "longest")
     chosen = {name: getattr(args, name) for name in names}
     return replace(scale, **{name: value for name, value in chosen.items() if value})
 
@@ -211,7 +211,7 @@ def main(job: str, given: list[str] | None = None) -> Result:
     bf16 = bf16_is_fast("cpu") and not args.fp32
     quick = QUICK_BF16 if bf16 else QUICK
     scale = TINY if args.tiny else quick[job] if args.quick else FULL
-    scale = changed(scale, args)
+    scale = replace(changed(scale, args), trl_batch=args.trl_batch)
     if args.search is not None:
         scale = replace(scale, search=args.search)
     shares = [None, *(SHARES if args.shares is None else args.shares)]
@@ -260,7 +260,7 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=SHAPES)
     parser.add_argument("--steps", type=int, help="measured steps")
     parser.add_argument("--per-step", type=int, help="records a step")
-    parser.add_argument("--trl-batch", type=int, help="of its best side, without a search")
+    parser.add_argument("--trl-batch", type=int, default=0, help="of its best side, without a search")
     parser.add_argument("--longest", type=int, help="tokens of the longest record")
     parser.add_argument(
         "--search", action=argparse.BooleanOptionalAction, help="try TRL's flags (full run: yes)"
