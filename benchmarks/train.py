@@ -260,7 +260,9 @@ def _parser(job: str) -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=SHAPES)
     parser.add_argument("--steps", type=int, help="measured steps")
     parser.add_argument("--per-step", type=int, help="records a step")
-    parser.add_argument("--trl-batch", type=int, default=0, help="of its best side, without a search")
+    parser.add_argument(
+        "--trl-batch", type=int, default=0, help="of its best side, without a search"
+    )
     parser.add_argument("--longest", type=int, help="tokens of the longest record")
     parser.add_argument(
         "--search", action=argparse.BooleanOptionalAction, help="try TRL's flags (full run: yes)"
