@@ -80,7 +80,9 @@ DryResponses = Annotated[
     bool,
     typer.Option("--dry-run-responses", help="Say what a rule would change, and change nothing."),
 ]
-Until = Annotated[str | None, typer.Option(help="Stop after this stage.", show_default=False)]
+Until = Annotated[
+    str | None, typer.Option(help="Stop after this stage, or after base.", show_default=False)
+]
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def steps(
 
     Data are prepared before anything is trained, so that bad rows are found before time is spent.
     """
-    if until is not None:
+    if until not in (None, "base"):
         recipe.stage(until)
     wanted = _until([stage.name for stage in recipe.stages], until)
     chosen = [stage for stage in recipe.stages if stage.name in wanted]
@@ -200,6 +200,9 @@ def _short(value: Any) -> str:
 
 
 def _until(names: Sequence[str], until: str | None) -> set[str]:
+    """Of "base" no stage: the base is made or loaded, and measured."""
+    if until == "base":
+        return set()
     return set(names if until is None else names[: names.index(until) + 1])
 
 

@@ -31,7 +31,7 @@ def plan(
         Path | None,
         typer.Option(help="The run to compare with (default: runs/<name>).", show_default=False),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage, or after base.")] = None,
     set_: Set = None,
     processes: Annotated[
         int, typer.Option(min=1, help="GPUs that will train together, under torchrun or srun.")

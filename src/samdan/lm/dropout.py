@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdan.lm.varlen import to_device
+
 
 class DropoutContext:
     """What the present forward pass draws from; set by the loop before each micro-batch."""
@@ -22,6 +24,12 @@ class DropoutContext:
         key = _mix(records_T + _mix(torch.tensor(seed * 1_000_003 + step)))
         self.keys_T = _mix(key + positions_T)
 
+    def keys_on(self, device: torch.device) -> Tensor | None:
+        """The keys there: moved once, for all layers."""
+        if self.keys_T is not None:
+            self.keys_T = to_device(self.keys_T, device)
+        return self.keys_T
+
 
 class CounterDropout(nn.Module):
     """Zeroes channels with probability ``p`` and scales the others by 1 / (1 - p)."""
@@ -32,9 +40,11 @@ class CounterDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., T, D] with the T of the context."""
-        if not self.training or self.p == 0 or self.context.keys_T is None:
+        if not self.training or self.p == 0:
             return x
-        keys_T = self.context.keys_T.to(x.device)
+        keys_T = self.context.keys_on(x.device)
+        if keys_T is None:
+            return x
         channel = torch.arange(x.shape[-1], device=x.device)
         drawn = _mix(keys_T[:, None] + _mix(channel + self.site * 1_000_033))
         keep = (drawn & 0xFFFFFF) >= int(self.p * 0x1000000)  # 24 bits of the hash

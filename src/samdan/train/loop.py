@@ -197,10 +197,10 @@ def _means(
     logged: Mapping[str, torch.Tensor],
     fits: bool,
 ) -> dict[str, float]:
+    found = {f"loss/{t}": v for t, v in totals.items()} | dict(logged)
+    values = torch.stack(list(found.values())).tolist()  # the host waits once for all of them
     sums = parallel.add_over_ranks(
-        {f"loss/{t}": float(v) for t, v in totals.items()}
-        | {n: float(v) for n, v in logged.items()}
-        | {"too_large": float(not fits)}
+        dict(zip(found, values, strict=True)) | {"too_large": float(not fits)}
     )
     if sums["too_large"]:
         raise _TooLarge

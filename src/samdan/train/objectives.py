@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from samdan.lm.batch import Batch
 from samdan.lm.scoring import Scorer, sum_by_sequence
+from samdan.lm.varlen import to_device
 from samdan.recipe import DpoStage, Stage
 
 
@@ -89,8 +90,8 @@ class Preference:
         logp_N = scorer(batch)
         sums_S, counts_S = sum_by_sequence(logp_N, batch)
         logp_P2, length_P2 = sums_S.view(-1, 2), counts_S.view(-1, 2)
-        reference_P2 = self.reference_P2[list(batch.record_ids)].to(logp_P2)
-        ratio_P2 = logp_P2 - reference_P2
+        reference_P2 = self.reference_P2[list(batch.record_ids)].to(logp_P2.dtype)
+        ratio_P2 = logp_P2 - to_device(reference_P2, logp_P2.device)
         losses = {"pair": preference_loss(self.stage, ratio_P2, length_P2).sum()}
         if self.stage.nll_weight:
             losses["nll"] = -logp_P2[:, 0].sum()
