@@ -1,4 +1,4 @@
-"""All stages on a CUDA device that does not exist: nothing mixes both sides, no pass waits.
+"""All stages on a CUDA device that does not exist: no mixing, no waiting, memory as planned.
 
 Its tensors hold real values in the host's memory (`tests/pretended`), so the run must find what the
 same run finds on the CPU. A real device is needed for its kernels, compiling and time alone.
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,3 +115,22 @@ def test_one_kernel_call_serves_a_row_and_the_host_waits_twice_a_step(
     steps = sum("lr" in row for row in rows_of(runs[0] / "metrics.jsonl"))
     # For what is logged of its loss, and for the norm of its gradient.
     assert len(seen["waits_between_passes"]) == 2 * steps, Counter(seen["waits_between_passes"])
+
+
+@pytest.fixture(scope="module")
+def memory(environment: dict[str, str]) -> dict[str, Any]:
+    done = python("-W", "ignore", "-m", "pretended.planned", env=environment)
+    assert done.code == 0, done.err
+    return dict(json.loads(done.out.splitlines()[-1]))
+
+
+def test_steps_take_the_memory_that_the_plan_says(memory: dict[str, Any]) -> None:
+    """A little less, that is; the allocator's holes come on top of both."""
+    for case, (planned, taken) in memory["planned"].items():
+        assert 1 <= planned / taken < 1.1, case
+
+
+def test_out_of_memory_leaves_nothing_of_the_micro_batch(memory: dict[str, Any]) -> None:
+    for kind, found in memory["short"].items():
+        assert found["sizes"] == [2048, 1024], kind
+        assert found["left"] == pytest.approx([found["expected"]], rel=0.01), kind

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -33,9 +34,10 @@ _MIXING = frozenset(["_to_copy", "copy_", "index", "index_put", "index_put_", "_
 
 
 class OnDevice(Tensor):
-    """A tensor of the device; ``host`` holds its values."""
+    """A tensor of the device; ``host`` holds its values, ``share`` counts them as allocated."""
 
     host: Tensor
+    share: _Share
 
     @staticmethod
     def __new__(cls, host: Tensor) -> OnDevice:
@@ -43,7 +45,7 @@ class OnDevice(Tensor):
         made: OnDevice = Tensor._make_wrapper_subclass(
             cls, shape, steps, offset, dtype=host.dtype, device="cuda:0"
         )
-        made.host = host
+        made.host, made.share = host, _Share(host.untyped_storage())
         return made
 
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -62,7 +64,7 @@ class OnDevice(Tensor):
     @data.setter
     def data(self, value: OnDevice) -> None:
         Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
-        self.host = value.host
+        self.host, self.share = value.host, value.share
 
     # What libraries that write tensors look at.
     def untyped_storage(self) -> Any:
@@ -76,6 +78,41 @@ class OnDevice(Tensor):
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
+
+
+class _Share:
+    """One tensor's part in an allocation, which is freed with the last of them."""
+
+    def __init__(self, storage: torch.UntypedStorage) -> None:
+        self.key, self.size = storage._cdata, storage.nbytes()
+        memory = Memory.present
+        memory.tensors[self.key] += 1
+        if memory.tensors[self.key] == 1:
+            memory.bytes += self.size
+            memory.peak = max(memory.peak, memory.bytes)
+            if memory.bytes > memory.limit:
+                raise torch.OutOfMemoryError(f"{memory.bytes} of {memory.limit} bytes")
+
+    def __del__(self) -> None:
+        memory = Memory.present
+        memory.tensors[self.key] -= 1
+        if not memory.tensors[self.key]:
+            del memory.tensors[self.key]
+            memory.bytes -= self.size
+
+
+class Memory:
+    """What is allocated on the device, but for what a kernel takes while it runs."""
+
+    present: Memory
+
+    def __init__(self) -> None:
+        self.tensors: Counter[int] = Counter()
+        self.bytes = self.peak = 0
+        self.limit = 80 * GIB
+
+
+Memory.present = Memory()
 
 
 class Device(TorchDispatchMode):

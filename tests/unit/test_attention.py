@@ -176,6 +176,38 @@ def test_attend_is_attention_under_the_dense_mask(
         torch.testing.assert_close(mine, other)
 
 
+def test_keys_are_repeated_where_no_fused_kernel_knows_shared_heads() -> None:
+    for dtype, masked, known in (
+        (torch.bfloat16, False, True), (torch.bfloat16, True, False), (torch.float32, False, False),
+    ):  # fmt: skip
+        assert packed.knows_shared_heads("cuda", dtype, masked) is known
+        assert packed.knows_shared_heads("cpu", dtype, masked)
+    layout = Layout([Span(0, 70), Span(70, 70)], [Branch(140, 66, 0, 30)])
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randn(206, heads, 16, generator=generator).requires_grad_() for heads in (4, 2, 2)
+    ]
+    kernel, seen = torch.nn.functional.scaled_dot_product_attention, set()
+
+    def watched(q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Tensor:
+        seen.add((k.shape[1], given["enable_gqa"]))
+        return kernel(q, k, v, **given)
+
+    expected = layout.attend_each(*inputs, 0.25)
+    with (
+        mock.patch.object(packed, "knows_shared_heads", return_value=False),
+        mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", watched),
+    ):
+        found = layout.attend_each(*inputs, 0.25)
+    assert seen == {(4, False)}
+    for ours, theirs in zip(
+        (found, *torch.autograd.grad(found.square().sum(), inputs)),
+        (expected, *torch.autograd.grad(expected.square().sum(), inputs)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_the_dense_mask_is_what_the_words_say() -> None:
     layout = Layout([Span(0, 3), Span(4, 2)], [Branch(3, 1, prefix_start=0, prefix=2)])
     rows = ["".join("x" if seen else "." for seen in row) for row in layout.dense_mask().tolist()]

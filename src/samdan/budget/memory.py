@@ -120,7 +120,7 @@ def _peak(shape: Shape, stage: Stage, setting: Setting, parts: Mapping[str, floa
     matrix = 0.0 if stage.lora else float(shape.vocab_size * shape.hidden_size)
     of_head = matrix * (2.0 if _head_is_copied(stage, setting) else 4.0)
     of_embeddings = 0.0 if setting.device == "cpu" and setting.precision == "bf16" else 4.0 * matrix
-    layer = float(setting.tokens) * _backward_of_layer(shape, setting.precision == "bf16")
+    layer = float(setting.tokens) * _backward_of_layer(shape, stage, setting)
     kept = _kept(shape, stage, setting)
     forward = there + copies + held + before + parts["logits"]
     begins = there + copies + held + before + kept + of_head + layer
@@ -193,10 +193,14 @@ def _activations(shape: Shape, stage: Stage, setting: Setting) -> float:
     return layer * shape.num_hidden_layers + around
 
 
-def _backward_of_layer(shape: Shape, bf16: bool) -> float:
-    """Bytes of a token that a layer's backward makes: gradients of the MLP's inner values."""
-    width = 2 if bf16 else 4
-    return float(width * (3 * shape.intermediate_size + 2 * shape.hidden_size))
+def _backward_of_layer(shape: Shape, stage: Stage, setting: Setting) -> float:
+    """Bytes of a token that a layer's backward makes: gradients of the MLP's inner values.
+
+    And with checkpointing what the layer keeps, as it is computed again there.
+    """
+    bf16 = setting.precision == "bf16"
+    again = layer_bytes(shape, stage, bf16, setting.device) if stage.gradient_checkpointing else 0.0
+    return again + (2.0 if bf16 else 4.0) * (3 * shape.intermediate_size + 2 * shape.hidden_size)
 
 
 def _predictions(setting: Setting) -> float:

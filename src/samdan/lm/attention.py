@@ -213,6 +213,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, call: _Call) -> Tenso
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask_QK: Tensor | None) -> Tensor:
     """[L, H, D] each -> [L, H, D]; causal when there is no mask."""
+    groups = q.shape[1] // k.shape[1]
+    if groups > 1 and not knows_shared_heads(q.device.type, q.dtype, mask_QK is not None):
+        k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
     out = torch.nn.functional.scaled_dot_product_attention(
         q,
@@ -224,6 +227,16 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask_QK: Tensor | None)
         enable_gqa=q.shape[1] != k.shape[1],
     )
     return out[0].transpose(0, 1)
+
+
+def knows_shared_heads(device: str, dtype: torch.dtype, masked: bool) -> bool:
+    """Whether a fused kernel of torch's serves fewer heads of keys than of queries.
+
+    On CUDA only flash attention does, which takes neither fp32 nor a mask. Asked for anything else
+    torch makes all L x S scores of every head, in silence (pytorch/pytorch#181528: 3 times as slow
+    as repeated keys, in fp32).
+    """
+    return device != "cuda" or (dtype in (torch.bfloat16, torch.float16) and not masked)
 
 
 def attention(
