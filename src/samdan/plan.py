@@ -22,7 +22,7 @@ from samdan.tasks import locations as task_locations
 # Bumped when the same inputs lead to other results: old results are then made again.
 VERSION = 2
 # Bumped when evaluation gives other metrics of the same model.
-MEASURED = 2
+MEASURED = 3
 # Fields of a stage that change how it is watched, not what it computes.
 _WATCHING = frozenset([
     "name", "data", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "rules",

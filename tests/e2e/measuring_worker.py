@@ -54,7 +54,7 @@ def shared(run: Run) -> None:
 def alone(run: Run) -> None:
     """No room for a second model: nothing is measured before the main process does it."""
     asked, model = questions(run, "alone", by_whom)
-    room, module.has_room_for_all = module.has_room_for_all, lambda model: False
+    room, module.has_room_for_all = module.has_room_for_all, lambda *given: False
     module._share(asked, model)
     module.has_room_for_all = room
     assert not any(one.place.is_file() for one in asked)

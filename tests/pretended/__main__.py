@@ -15,7 +15,7 @@ def main() -> None:
     from samdan.lm import copies
 
     # A parameter on the device is of its tensors' class, which is no Parameter.
-    copies._is_plain = lambda value: value.dtype == torch.float32
+    copies.is_plain = lambda value: value.dtype == torch.float32
     cli.main()
 
 

@@ -116,7 +116,7 @@ CASES = (
 
 if __name__ == "__main__":
     install()
-    copies._is_plain = lambda value: value.dtype == torch.float32
+    copies.is_plain = lambda value: value.dtype == torch.float32
     with Device():
         planned = {
             " ".join(case): compared({"deep": DEEP, "wide": WIDE}[case[0]], *case[1:])

@@ -224,21 +224,24 @@ def test_auto_splits_what_does_not_fit(
 
 
 @pytest.mark.parametrize(
-    ("card", "host", "fields", "expected"),
+    ("card", "host", "rounded", "fields", "expected"),
     [
-        (None, 10**12, {}, "none"),
-        (None, 200_000, {}, "full"),  # one, and not two with copies
-        (None, 10_000, {"optim": "adamw_offload"}, "alone"),  # cannot be split
-        (None, 10**12, {"optim": "adamw_offload"}, "none"),
-        (None, 10**12, {"shard": "full"}, "full"),
-        (200_000, 10**12, {}, "none"),  # no room for gradients and states, and none is needed
-        (100_000, 10**12, {}, "full"),
-        (10**12, 100_000, {}, "full"),  # two on their way through the host
+        (None, 10**12, False, {}, "none"),
+        (None, 150_000, False, {}, "full"),  # one, and not two with copies
+        (None, 150_000, True, {}, "none"),
+        (None, 10_000, False, {"optim": "adamw_offload"}, "alone"),  # cannot be split
+        (None, 10**12, False, {"optim": "adamw_offload"}, "none"),
+        (None, 10**12, False, {"shard": "full"}, "full"),
+        (200_000, 10**12, False, {}, "none"),  # no room for gradients and states is needed
+        (100_000, 10**12, False, {}, "full"),
+        (100_000, 10**12, True, {}, "none"),  # in bf16 alone
+        (10**12, 80_000, True, {}, "full"),  # two on their way through the host, in fp32
     ],
 )
 def test_a_parent_is_whole_where_every_process_has_room_for_it(
     card: int | None,
     host: int,
+    rounded: bool,
     fields: dict[str, Any],
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -248,9 +251,9 @@ def test_a_parent_is_whole_where_every_process_has_room_for_it(
     monkeypatch.setattr(choices, "host_memory", lambda: host)
     model, stage = tiny.model(), tiny.dpo(**fields)
     assert 80_000 < choices._size(model) < 90_000  # bytes; copies are half of it
-    assert choices.choose_parent_shard(stage, model) == "none"  # one process
+    assert choices.choose_parent_shard(stage, model, rounded) == "none"  # one process
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert choices.choose_parent_shard(stage, model) == expected
+    assert choices.choose_parent_shard(stage, model, rounded) == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from transformers import LogitsProcessor
 
 from samdan.lm.attention import NAME as ATTENTION
 from samdan.lm.chat import ChatFormat
+from samdan.lm.rounding import matching
 
 BATCH_TOKENS = 16_384
 
@@ -118,7 +119,8 @@ def _plain_attention(model: Any) -> Iterator[None]:
     model.set_attn_implementation("sdpa")
     model.eval()
     try:
-        yield
+        with matching(model):
+            yield
     finally:
         model.set_attn_implementation(ATTENTION)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from samdan.evals.subject import Scored, Subject
 from samdan.lm.attention import NAME as ATTENTION
+from samdan.lm.rounding import matching
 from samdan.records import DataError, EnvironmentFailure, EvalResult, first_line
 from samdan.tasks import Harness
 
@@ -38,17 +39,18 @@ def run_harness(task: Harness, subject: Subject) -> Scored:
     model_.eval()
     subject.poll()
     try:
-        found = evaluator.simple_evaluate(
-            model=model,
-            tasks=names,
-            num_fewshot=task.num_fewshot,
-            limit=task.limit,
-            apply_chat_template=task.chat,
-            fewshot_as_multiturn=task.chat,
-            task_manager=manager,
-            bootstrap_iters=0,
-            log_samples=True,
-        )
+        with matching(model_):
+            found = evaluator.simple_evaluate(
+                model=model,
+                tasks=names,
+                num_fewshot=task.num_fewshot,
+                limit=task.limit,
+                apply_chat_template=task.chat,
+                fewshot_as_multiturn=task.chat,
+                task_manager=manager,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
     except (OSError, ValueError, KeyError, ConnectionError) as error:
         raise DataError(
             f"evaluate.{task.name}: lm-evaluation-harness could not run {', '.join(task.tasks)}: "

@@ -80,7 +80,7 @@ class Copies:
         """The matrix of the output head, on a CPU; also where it is the embeddings' as well."""
         found = plain_head(self._model)
         master = None if found is None else found[1]._parameters["weight"]
-        if found is None or master is None or not master.is_cpu or not _is_plain(master):
+        if found is None or master is None or not master.is_cpu or not is_plain(master):
             return []
         return [(found[1], "weight", master)]
 
@@ -137,11 +137,11 @@ def _places(
     outside = {id(parameter) for module in embeddings for parameter in module.parameters()}
     for module in modules:
         for name, value in module._parameters.items():
-            if value is not None and _is_plain(value) and id(value) not in outside:
+            if value is not None and is_plain(value) and id(value) not in outside:
                 yield module, name, value
 
 
-def _is_plain(value: Tensor) -> bool:
+def is_plain(value: Tensor) -> bool:
     return type(value) is nn.Parameter and value.dtype == torch.float32
 
 
@@ -157,7 +157,7 @@ def _is_lookup(module: nn.Module) -> bool:
     return (
         type(module) is nn.Embedding
         and module.weight.is_cpu
-        and _is_plain(module.weight)
+        and is_plain(module.weight)
         and module.max_norm is None
         and not module.scale_grad_by_freq
         and not module.sparse

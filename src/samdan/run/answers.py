@@ -124,8 +124,9 @@ def write_answers(
 ) -> None:
     """Greedy answers of the models to prompts that they have not answered; kept in the run."""
     from samdan.evals.generate import greedy
-    from samdan.lm.model import load_chat, load_model, to_best_device
+    from samdan.lm.model import load_chat, load_model
     from samdan.records import Message
+    from samdan.run.context import to_write
 
     kept: dict[str, Any] = dict(read_json(ledger.fresh_answers()))
     for name in models:
@@ -136,7 +137,7 @@ def write_answers(
         if missing := [prompt for prompt in prompts if prompt not in said]:
             say(f"{name}: answers {len(missing)} prompts")
             chat = load_chat(str(_tokenizer(ledger, name)))
-            model = to_best_device(load_model(*_location(ledger, name)))
+            model = to_write(load_model(*_location(ledger, name)))
             asked = [chat.prompt((Message("user", prompt),)) for prompt in missing]
             answers = greedy(model, chat, asked, max_new_tokens)
             said |= {p: text for p, (text, _) in zip(missing, answers, strict=True)}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from samdan.evals.generate import Sampling, Written, stream
 from samdan.lm.folders import require_model
-from samdan.lm.model import load_chat, load_model, to_best_device
+from samdan.lm.model import load_chat, load_model
 from samdan.records import DataError, Message, RecipeError
+from samdan.run.context import to_write
 from samdan.run.ledger import Ledger
 from samdan.run.loading import load_recipe
 
@@ -26,7 +27,7 @@ class Models:
         twice = {name for name in names if names.count(name) > 1}
         self.names = [_longer(path) if name in twice else name for name, path in found]
         self._models = [
-            (to_best_device(load_model(path, key="")), load_chat(path)) for path in paths
+            (to_write(load_model(path, key="")), load_chat(path)) for path in paths
         ]
         self._dialogues: list[list[Message]] = [[] for _ in paths]
 

@@ -103,29 +103,31 @@ def choose_shard(stage: AnyStage, model: Any) -> str:
     return _shard(stage, _size(model) + 12 * trained <= FULL * free_memory() / sharing)
 
 
-def choose_parent_shard(stage: AnyStage, model: Any) -> str:
+def choose_parent_shard(stage: AnyStage, model: Any, rounded: bool) -> str:
     """The same for the stage's frozen parent: whole where every process has room for it.
 
     ``alone``: neither that, nor can the stage be split.
     """
-    fits = has_room_for_all(model)
+    fits = has_room_for_all(model, rounded)
     chosen = _shard(stage, fits)
     return chosen if fits or chosen == "full" or parallel.world_size() == 1 else "alone"
 
 
-def has_room_for_all(model: Any) -> bool:
+def has_room_for_all(model: Any, rounded: bool) -> bool:
     """Whether every process of this machine can hold a model that does not learn.
 
-    Each loads it from its file, through the memory of the host; this one has done so.
+    Each loads it from its file in fp32, through the memory of the host; this one has done so.
+    ``rounded``: to bf16 then, else there may be copies beside it.
     """
     size, processes = _size(model), parallel.local_world_size()
-    copies = sum(2 * p.numel() for p in model.parameters())  # in bf16
+    numbers = sum(p.numel() for p in model.parameters())
+    loaded, there = 4 * numbers, (2 if rounded else 6) * numbers
     in_host = model.device.type == "cpu"
     host = host_memory() + (size if in_host else 0)
     if not _on_gpu():
-        return processes * (size + copies) <= NEARLY * host
+        return processes * max(loaded, there) <= NEARLY * host
     card = free_memory() + (0 if in_host else size)
-    return processes * size <= NEARLY * host and size + copies <= NEARLY * card
+    return processes * loaded <= NEARLY * host and there <= NEARLY * card
 
 
 def _shard(stage: AnyStage, fits: bool) -> str:

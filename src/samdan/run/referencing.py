@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from samdan.lm.model import best_device, empty_model, load_model, to_best_device
+from samdan.lm.model import best_device, empty_model, load_model
 from samdan.lm.passes import ALONE
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
 from samdan.plan import Step
 from samdan.recipe import AnyStage
 from samdan.run.choices import choose_parent_shard
-from samdan.run.context import Run, resolve_precision
+from samdan.run.context import Run, resolve_precision, to_measure
 from samdan.run.steps import Result, training_data
 from samdan.train import parallel, sharding
 from samdan.train.reference import reference_log_probs, save_reference
@@ -52,7 +52,9 @@ def _parent(run: Run, stage: AnyStage) -> tuple[Scorer | None, str]:
     path, revision = run.model_location(run.parent(stage.name))
     model: Any = load_model(path, revision) if parallel.is_main() else None
     chosen = [resolve_precision(stage.precision)]
-    chosen.append("" if model is None else choose_parent_shard(stage, model))
+    if model is not None:
+        rounded = chosen[0] == "bf16" and stage.keeps_copies
+        chosen.append(choose_parent_shard(stage, model, rounded))
     precision, shard = json.loads(parallel.share(json.dumps(chosen))[0])
     bf16, split = precision == "bf16", shard == "full"
     if model is None and shard != "alone":
@@ -61,10 +63,11 @@ def _parent(run: Run, stage: AnyStage) -> tuple[Scorer | None, str]:
     parallel.barrier()  # not in the first sum, which does not wait for hours
     if model is None:
         return None, shard
-    if not split:
-        model = to_best_device(model)
     if model.device.type != "meta":
         require_separate(model, path)
+    if not split:
+        # Where the stage casts at each use, so does its parent: its residual stream is fp32.
+        model = to_measure(model, bf16 and stage.keeps_copies)
     scorer = Scorer(model, bf16, keep_copies=stage.keeps_copies)
     if split:
         sharding.shard(scorer, best_device(), bf16)

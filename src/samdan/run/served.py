@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from samdan.evals.generate import Sampling, stream
 from samdan.lm.chat import ChatFormat, TemplateError
-from samdan.lm.model import load_chat, load_model, to_best_device
+from samdan.lm.model import load_chat, load_model
 from samdan.records import DataError, EnvironmentFailure
 from samdan.run.chatting import models_of
+from samdan.run.context import to_write
 
 if TYPE_CHECKING:
     from samdan.pages.completions import Asked, Counts
@@ -26,7 +27,7 @@ class Served:
         self.max_new_tokens = max_new_tokens
         self.names: Sequence[str] = tuple(found)
         self._models: dict[str, tuple[Any, ChatFormat]] = {
-            name: (to_best_device(load_model(path, key="")), load_chat(path))
+            name: (to_write(load_model(path, key="")), load_chat(path))
             for name, path in found.items()
         }
         self._one_at_a_time = threading.Lock()
