@@ -196,9 +196,9 @@ def _generated(
 ) -> list[Answer]:
     temperature = getattr(task, "temperature", 0.0)
     sampling = Sampling(temperature, task.top_p, key) if temperature else None
-    return generate(
-        subject.scorer.model, subject.chat, prompts, task.max_new_tokens, subject.poll, sampling
-    )
+    model, chat = subject.scorer.model, subject.chat
+    with subject.scorer.precision():
+        return generate(model, chat, prompts, task.max_new_tokens, subject.poll, sampling)
 
 
 def _prompt(messages: Sequence[Message], as_chat: bool, chat: ChatFormat) -> list[int]:

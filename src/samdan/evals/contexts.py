@@ -30,9 +30,10 @@ def infill(task: Infill, items: Sequence[Row], subject: Subject) -> Scored:
     asked = _lines(task, items)
     prompts, stops = _prompts(task, asked, subject)
     model, chat = subject.scorer.model, subject.chat
-    answers = generate(
-        model, chat, prompts, task.max_new_tokens, subject.poll, sampling=None, stops=stops
-    )
+    with subject.scorer.precision():
+        answers = generate(
+            model, chat, prompts, task.max_new_tokens, subject.poll, sampling=None, stops=stops
+        )
     first, exact = [], []
     for item, (said, _) in zip(asked, answers, strict=True):
         wanted = item["middle"].strip()

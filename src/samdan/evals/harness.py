@@ -15,7 +15,6 @@ from typing import Any
 
 from samdan.evals.subject import Scored, Subject
 from samdan.lm.attention import NAME as ATTENTION
-from samdan.lm.rounding import matching
 from samdan.records import DataError, EnvironmentFailure, EvalResult, first_line
 from samdan.tasks import Harness
 
@@ -39,7 +38,7 @@ def run_harness(task: Harness, subject: Subject) -> Scored:
     model_.eval()
     subject.poll()
     try:
-        with matching(model_):
+        with subject.scorer.precision():
             found = evaluator.simple_evaluate(
                 model=model,
                 tasks=names,

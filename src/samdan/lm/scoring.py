@@ -101,7 +101,7 @@ class Scorer(nn.Module):
         """The last hidden states [T, d] of every token, before the head."""
         plain = head.plain_head(self.model)
         backbone = plain[0] if plain is not None else self.model.base_model
-        with self._precision(self.device):
+        with self.precision():
             states: Tensor = backbone(**self._inputs(batch)).last_hidden_state
         return states[0]
 
@@ -109,13 +109,13 @@ class Scorer(nn.Module):
         """Hidden states [N, d] at the predicting positions."""
         device = self.device
         rows_N = varlen.to_device(batch.rows_N, device)
-        with self._precision(device):
+        with self.precision():
             states: Tensor = backbone(**self._inputs(batch)).last_hidden_state
         return states[0].index_select(0, rows_N)
 
     def _logits(self, batch: Batch) -> Tensor:
         device = self.device
-        with self._precision(device):
+        with self.precision():
             logits: Tensor = self.model(
                 # The model's own head, at the predicting positions only: whatever a model does to
                 # its logits (scaling, soft caps) stays right.
@@ -145,12 +145,12 @@ class Scorer(nn.Module):
         return varlen.choose_form(device, dtype, heads, key_heads, width)
 
     @contextlib.contextmanager
-    def _precision(self, device: torch.device) -> Iterator[None]:
-        """bf16 where it is asked for; what is in fp32 still, autocast casts at its use."""
+    def precision(self) -> Iterator[None]:
+        """Around forwards of the model itself: in bf16 what is fp32 still is cast at its use."""
         if not self.bf16:
             yield
             return
-        with self.computing(), torch.autocast(device.type, dtype=torch.bfloat16):
+        with self.computing(), torch.autocast(self.device.type, dtype=torch.bfloat16):
             yield
 
 
