@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import tiny
 from samdan.evals.score import Subject, score_task
 from samdan.lm.attention import NAME as ATTENTION
+from samdan.lm.rounding import round_weights
 from samdan.lm.scoring import Scorer
 from samdan.records import DataError, EnvironmentFailure
 from samdan.tasks import Harness, LocalData, MultipleChoice
@@ -97,6 +99,19 @@ def test_local_tasks_come_back_with_a_value_per_item(tmp_path: Path, subject: Su
     first = scored.items[0]
     assert (first["task"], first["prompt"]) == ("local_choice", "질문: 0 더하기 0은 0인가? 답:")
     assert subject.scorer.model.config._attn_implementation == ATTENTION
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_it_runs_in_bf16(tmp_path: Path, subject: Subject, rounded: bool) -> None:
+    path = str(folder(tmp_path, CHOICE, ROLLING))
+    spec = Harness(name="h", tasks=("local_rolling",), path=path, limit=5)
+    exact = score_task(spec, subject).results[0].value
+    model = subject.scorer.model
+    if rounded:
+        round_weights(model)
+    found = score_task(spec, replace(subject, scorer=Scorer(model, bf16=True))).results[0].value
+    assert found != exact
+    assert found == pytest.approx(exact, rel=0.01)
 
 
 @pytest.mark.slow
