@@ -82,7 +82,8 @@ def steps(
         fields = _base_fields(recipe, fingerprints)
         planned = [*early, Step("base/load", "load", "base", (), fields), *cleaned, *late]
         planned += growing_steps(recipe, fingerprints)
-    for stage in chosen:
+    # The base alone is measured on what all stages hold out.
+    for stage in recipe.stages if until == "base" else chosen:
         planned += _data_steps(recipe, stage, fingerprints)
     heldout = [s.name for s in planned if s.verb == "prepare"]
     planned.append(_evaluate_step(recipe, "base", base_step(recipe), heldout, fingerprints))

@@ -204,7 +204,8 @@ def _waits(
         target_here = to if name == "_to_copy" else isinstance(args[0], OnDevice)
         if isinstance(source, OnDevice) == target_here:
             return False
-        return not (target_here and getattr(source, "pinned", False))
+        at_once = kwargs.get("non_blocking") or (name == "copy_" and args[2:3] == (True,))
+        return not (target_here and at_once and getattr(source, "pinned", False))
     if name in _MIXING:  # by truths, or by indices that have to come here first
         return any(x.dtype == torch.bool or not isinstance(x, OnDevice) for x in tensors[1:])
     return name == "repeat_interleave" and isinstance(args[0], OnDevice)

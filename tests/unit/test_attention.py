@@ -177,11 +177,13 @@ def test_attend_is_attention_under_the_dense_mask(
 
 
 def test_keys_are_repeated_where_no_fused_kernel_knows_shared_heads() -> None:
-    for dtype, masked, known in (
-        (torch.bfloat16, False, True), (torch.bfloat16, True, False), (torch.float32, False, False),
+    for dtype, widths, masked, known in (
+        (torch.bfloat16, (64, 64), False, True), (torch.bfloat16, (64, 64), True, False),
+        (torch.float32, (64, 64), False, False), (torch.bfloat16, (512, 512), False, False),
+        (torch.bfloat16, (192, 128), False, False),
     ):  # fmt: skip
-        assert packed.knows_shared_heads("cuda", dtype, masked) is known
-        assert packed.knows_shared_heads("cpu", dtype, masked)
+        assert packed.knows_shared_heads("cuda", dtype, widths, masked) is known
+        assert packed.knows_shared_heads("cpu", dtype, widths, masked)
     layout = Layout([Span(0, 70), Span(70, 70)], [Branch(140, 66, 0, 30)])
     generator = torch.Generator().manual_seed(0)
     inputs = [

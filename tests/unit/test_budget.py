@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from samdan.budget import (
 )
 from samdan.budget.memory import adapters, layer_bytes
 from samdan.data.mixing import mix
-from samdan.lm import causal, head
+from samdan.lm import attention, causal, head
 from samdan.lm.batch import collate
 from samdan.lm.elementwise import restore
 from samdan.lm.model import add_lora
@@ -98,7 +99,11 @@ def kept_bytes(layers: int, stage: Stage, bf16: bool, device: str = "cpu") -> tu
 @pytest.mark.parametrize("lora", [None, Lora(r=8)], ids=["full", "lora"])
 def test_a_layer_keeps_what_the_plan_says(bf16: bool, lora: Lora | None, device: str) -> None:
     stage = tiny.cpt(lora=lora)
-    with mock.patch.object(causal, "bf16_is_fast", return_value=False):  # products keep a bit less
+    shared = mock.patch.object(attention, "knows_shared_heads", return_value=bf16)
+    with (
+        mock.patch.object(causal, "bf16_is_fast", return_value=False),  # products keep a bit less
+        shared if device == "cuda" else contextlib.nullcontext(),
+    ):
         few, many = (kept_bytes(layers, stage, bf16, device) for layers in (1, 3))
     weights = (many[1] - few[1]) / 2
     layer = (many[0] - few[0]) / 2 - weights
@@ -398,11 +403,15 @@ def test_a_calibration_is_measured_once_and_adds_up(
     setting = Setting(256, 1, precision="fp32", device="cpu")
     shape = Shape(64, 6, 160, 512, 4, 2, True)
     for stage, predicted in ((tiny.cpt(), 1.0), (tiny.sft(), 0.4), (tiny.dpo(), 0.5)):
-        found = calibrating.calibrate(shape, stage, Amounts(1000, 9, 50, predicted), setting)
-        # The orders of size only: neighbours of the machine slow single measurements.
-        assert found.wall.token(6) > found.wall.forward(6) * 0.1 > 0
+        for attempt in range(3):  # neighbours of the machine slow single measurements
+            monkeypatch.setenv("SAMDAN_CACHE", str(tmp_path / str(attempt)))
+            found = calibrating.calibrate(shape, stage, Amounts(1000, 9, 50, predicted), setting)
+            if found.wall.token(6) > found.wall.forward(6) * 0.5 > 0:
+                break
+        else:
+            pytest.fail(f"{stage.kind}: {found.wall}")
         assert found.wall.process > 1e8
-    files = list((tmp_path / "calibration").glob("*.json"))
+    files = list((tmp_path / "0" / "calibration").glob("*.json"))
     assert len(files) == 3
     monkeypatch.setattr(calibrating, "_measured", None)  # would fail if it were called
     again = calibrating.calibrate(shape, tiny.dpo(), Amounts(2000, 20, 49, 0.52), setting)

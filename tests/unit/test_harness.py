@@ -111,7 +111,7 @@ def test_it_runs_in_bf16(tmp_path: Path, subject: Subject, rounded: bool) -> Non
         round_weights(model)
     found = score_task(spec, replace(subject, scorer=Scorer(model, bf16=True))).results[0].value
     assert found != exact
-    assert found == pytest.approx(exact, rel=0.01)
+    assert found == pytest.approx(exact, rel=2e-3)  # 4e-3 where log-probabilities are bf16
 
 
 @pytest.mark.slow

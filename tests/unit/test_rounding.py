@@ -10,7 +10,7 @@ import torch
 import tiny
 from samdan.evals.generate import generate
 from samdan.lm.batch import collate
-from samdan.lm.rounding import is_rounded, round_weights
+from samdan.lm.rounding import is_rounded, round_weights, rounded_bytes
 from samdan.lm.scoring import Scorer
 
 RECORDS = [tiny.document(40), tiny.pair(9, 7, 3), tiny.conversation(8, 20)]
@@ -28,11 +28,12 @@ def scores(model: Any) -> torch.Tensor:
 def test_log_probabilities_are_those_of_kept_copies_to_the_bit(family: str, tied: bool) -> None:
     model = tiny.model(family, tie_word_embeddings=tied)
     before = sum(p.numel() * p.element_size() for p in model.parameters())
-    expected = scores(model)
+    expected, planned = scores(model), rounded_bytes(model)
     round_weights(model)
     assert is_rounded(model)
     assert torch.equal(scores(model), expected)
     after = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert after == planned == rounded_bytes(model)
     scaled = family.startswith("Gemma")
     assert after < before * (0.9 if scaled else 0.52)
     table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
@@ -44,7 +45,7 @@ def test_log_probabilities_are_those_of_kept_copies_to_the_bit(family: str, tied
     assert not any(p.requires_grad for p in model.parameters() if p.dtype == torch.bfloat16)
 
 
-@pytest.mark.parametrize("family", ["Qwen2", "Gemma3", "Cohere"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_it_writes_what_the_model_that_learns_writes_in_bf16(family: str) -> None:
     chat = tiny.chat()
     model = tiny.model(family, vocab_size=len(chat.tokenizer)).eval()

@@ -169,7 +169,7 @@ def layer_bytes(shape: Shape, stage: Stage, bf16: bool, device: str) -> float:
     values; attention's result twice (once where it is had by products, which is not counted); three
     times the MLP's width. On CUDA, as transformers has it: the MLP's activation and a norm's
     normalised values as well, the latter unless it is frozen, and in bf16 a norm's input is widened
-    to fp32.
+    to fp32; in fp32 keys and values are repeated where heads share them (`samdan.lm.attention`).
     """
     d, ff, q, k = shape.hidden_size, shape.intermediate_size, shape.query_width, shape.key_width
     width = 2.0 if bf16 else 4.0
@@ -179,7 +179,8 @@ def layer_bytes(shape: Shape, stage: Stage, bf16: bool, device: str) -> float:
         return found
     normalised = 0.0 if stage.lora else 2 * width * d
     widened = 4.0 * d if bf16 else 0.0
-    return found + normalised + widened + width * ff
+    repeated = 0.0 if bf16 else 2 * width * (q - k)
+    return found + normalised + widened + repeated + width * ff
 
 
 def _activations(shape: Shape, stage: Stage, setting: Setting) -> float:

@@ -76,8 +76,9 @@ def _library(task: Harness, subject: Subject) -> tuple[Any, Any, Any]:
         batch_size=max(1, min(64, subject.capacity // 1024)),
         max_length=subject.max_length,
         truncation=True,
-        # Of its own it switches autocast off around every call.
+        # Of its own it switches autocast off around every call, and sums in the logits' precision.
         mixed_precision_dtype="bfloat16" if subject.scorer.bf16 else None,
+        softmax_dtype="float32",
     )
     return evaluator, _manager(task), model
 

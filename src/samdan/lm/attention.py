@@ -214,7 +214,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, call: _Call) -> Tenso
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask_QK: Tensor | None) -> Tensor:
     """[L, H, D] each -> [L, H, D]; causal when there is no mask."""
     groups = q.shape[1] // k.shape[1]
-    if groups > 1 and not knows_shared_heads(q.device.type, q.dtype, mask_QK is not None):
+    widths = q.shape[-1], v.shape[-1]
+    if groups > 1 and not knows_shared_heads(q.device.type, q.dtype, widths, mask_QK is not None):
         k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
     out = torch.nn.functional.scaled_dot_product_attention(
@@ -229,14 +230,17 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, mask_QK: Tensor | None)
     return out[0].transpose(0, 1)
 
 
-def knows_shared_heads(device: str, dtype: torch.dtype, masked: bool) -> bool:
-    """Whether a fused kernel of torch's serves fewer heads of keys than of queries.
+def knows_shared_heads(
+    device: str, dtype: torch.dtype, widths: tuple[int, int], masked: bool
+) -> bool:
+    """Whether a fused kernel of torch's surely serves fewer heads of keys than of queries.
 
-    On CUDA only flash attention does, which takes neither fp32 nor a mask. Asked for anything else
-    torch makes all L x S scores of every head, in silence (pytorch/pytorch#181528: 3 times as slow
-    as repeated keys, in fp32).
+    On CUDA flash attention does, for half precision, no mask, and ``widths`` of queries and values
+    that are equal and at most 256. Of the others it depends on the release and the card; where none
+    does, torch makes all L x S scores of every head, in silence. Repeated keys are served by all.
     """
-    return device != "cuda" or (dtype in (torch.bfloat16, torch.float16) and not masked)
+    half = dtype in (torch.bfloat16, torch.float16)
+    return device != "cuda" or (half and not masked and widths[0] == widths[1] <= 256)
 
 
 def attention(

@@ -15,22 +15,43 @@ from typing import Any
 import torch
 from torch import nn
 
-from samdan.lm.copies import is_plain
+from samdan.lm.copies import Copies, is_plain
+from samdan.lm.elementwise import restore
 from samdan.lm.layers import layers_of
+from samdan.lm.model import to_best_device
+
+
+def to_measure(model: Any, bf16: bool) -> Any:
+    """Moves a model that does not learn to the best device, in bf16 with its weights rounded."""
+    restore(model)  # another device computes with other functions
+    if bf16:
+        round_weights(model)
+    return to_best_device(model)
 
 
 @torch.no_grad()
 def round_weights(model: Any) -> None:
     """Layers, embeddings and head to bf16, in place; tied ones stay tied. Nothing learns then."""
+    for value in _rounded(model):
+        value.requires_grad_(False)
+        value.data = value.data.to(torch.bfloat16)
+
+
+def rounded_bytes(model: Any) -> int:
+    """What the model's parameters take when they are rounded."""
+    rounded = sum(parameter.numel() for parameter in _rounded(model))
+    return sum(p.numel() * p.element_size() for p in model.parameters()) - 2 * rounded
+
+
+def _rounded(model: Any) -> set[nn.Parameter]:
+    """The fp32 parameters that are rounded."""
     inside = [module for layer in layers_of(model) for module in layer.modules()]
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    kept = {id(p) for table in tables if not _is_lookup(table) for p in table.parameters()}
+    kept = {p for table in tables if not _is_lookup(table) for p in table.parameters()}
     head = model.get_output_embeddings()
-    for module in (*inside, *tables, *([] if head is None else [head])):
-        for value in module._parameters.values():
-            if value is not None and is_plain(value) and id(value) not in kept:
-                value.requires_grad_(False)
-                value.data = value.data.to(torch.bfloat16)
+    modules = (*inside, *tables, *([] if head is None else [head]))
+    found = {value for module in modules for value in module._parameters.values()}
+    return {value for value in found - kept if value is not None and is_plain(value)}
 
 
 def _is_lookup(table: nn.Embedding) -> bool:
@@ -44,10 +65,13 @@ def is_rounded(model: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def matching(model: nn.Module) -> Iterator[None]:
-    """Around a model's own forward: casts where what is rounded meets what is not."""
+    """Around the forwards of a model that may be rounded: what is not meets it in bf16.
+
+    As `samdan.lm.scoring.Scorer.precision`, for models without a scorer.
+    """
     if not is_rounded(model):
         yield
         return
     device = next(model.parameters()).device.type
-    with torch.autocast(device, dtype=torch.bfloat16):
+    with Copies(model, keep=False).in_place(), torch.autocast(device, dtype=torch.bfloat16):
         yield

@@ -126,13 +126,15 @@ def write_answers(
     from samdan.evals.generate import greedy
     from samdan.lm.model import load_chat, load_model
     from samdan.records import Message
-    from samdan.run.context import to_write
+    from samdan.run.context import resolve_precision, to_write
 
+    precision = resolve_precision("auto")
     kept: dict[str, Any] = dict(read_json(ledger.fresh_answers()))
     for name in models:
         identity = _identity(ledger, name)
         same = kept.get(name, {}).get("model") == identity
         same = same and kept[name]["max_new_tokens"] == max_new_tokens
+        same = same and kept[name].get("precision") == precision
         said: dict[str, str] = dict(kept[name]["said"]) if same else {}
         if missing := [prompt for prompt in prompts if prompt not in said]:
             say(f"{name}: answers {len(missing)} prompts")
@@ -141,7 +143,10 @@ def write_answers(
             asked = [chat.prompt((Message("user", prompt),)) for prompt in missing]
             answers = greedy(model, chat, asked, max_new_tokens)
             said |= {p: text for p, (text, _) in zip(missing, answers, strict=True)}
-            kept[name] = {"model": identity, "max_new_tokens": max_new_tokens, "said": said}
+            kept[name] = {
+                "model": identity, "precision": precision, "max_new_tokens": max_new_tokens,
+                "said": said,
+            }  # fmt: skip
             write_json(ledger.fresh_answers(), kept)
 
 

@@ -10,6 +10,7 @@ from samdan.budget import micro_batch_tokens
 from samdan.lm.compiled import missing_compiler
 from samdan.lm.machine import free_memory, host_memory
 from samdan.lm.model import best_device
+from samdan.lm.rounding import rounded_bytes
 from samdan.recipe import AnyStage
 from samdan.records import EnvironmentFailure
 from samdan.run.context import Run, resolve_precision
@@ -121,7 +122,7 @@ def has_room_for_all(model: Any, rounded: bool) -> bool:
     """
     size, processes = _size(model), parallel.local_world_size()
     numbers = sum(p.numel() for p in model.parameters())
-    loaded, there = 4 * numbers, (2 if rounded else 6) * numbers
+    loaded, there = 4 * numbers, rounded_bytes(model) if rounded else size + 2 * numbers
     in_host = model.device.type == "cpu"
     host = host_memory() + (size if in_host else 0)
     if not _on_gpu():

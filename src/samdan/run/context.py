@@ -11,10 +11,9 @@ from typing import Any
 
 from samdan.data.engine import Engine
 from samdan.lm.chat import ChatFormat
-from samdan.lm.elementwise import restore
 from samdan.lm.machine import bf16_is_fast
-from samdan.lm.model import best_device, load_chat, load_model, to_best_device
-from samdan.lm.rounding import round_weights
+from samdan.lm.model import best_device, load_chat, load_model
+from samdan.lm.rounding import to_measure
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
 from samdan.plan import parent_stage
@@ -143,16 +142,8 @@ def scorer_of(
     return Scorer(to_measure(model, bf16), bf16).eval()
 
 
-def to_measure(model: Any, bf16: bool) -> Any:
-    """Moves a model that does not learn to the best device, in bf16 with its weights rounded."""
-    restore(model)  # another device computes with other functions
-    if bf16:
-        round_weights(model)
-    return to_best_device(model)
-
-
 def to_write(model: Any) -> Any:
-    """The same for a model that writes answers: as the answers of a run are written."""
+    """Moves a model to the best device that writes answers as those of a run are written."""
     return to_measure(model, resolve_precision("auto") == "bf16")
 
 

@@ -40,11 +40,11 @@ class Measuring:
     def __init__(self, run: Run, stage: str | None, model_hash: str) -> None:
         self.run, self.stage, self.model_hash = run, stage, model_hash
         # A process that finds out for itself, beside others that do the same, may find another one.
-        self._precision = parallel.share(resolve_precision("auto"))[0]
+        self.precision = parallel.share(resolve_precision("auto"))[0]
 
     @cached_property
     def subject(self) -> Subject:
-        scorer = self.run.scorer(self.stage, self._precision)
+        scorer = self.run.scorer(self.stage, self.precision)
         subject = Subject(scorer, self.run.chat(), poll=self.run.poll)
         grow = self.run.recipe.grow
         if self.stage is None and grow is not None and grow.vocab is not None:
@@ -55,7 +55,8 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a model. ``key``: all that the result depends on, beside the model."""
+    """What is asked of a model. ``key``: all that the result depends on, beside the model and the
+    precision."""
 
     name: str
     key: Sequence[Any]
@@ -65,7 +66,7 @@ class Question:
     @property
     def place(self) -> Path:
         """In the run's cache."""
-        named = [MEASURED, self.measuring.model_hash, *self.key]
+        named = [MEASURED, self.measuring.precision, self.measuring.model_hash, *self.key]
         text = json.dumps(named, ensure_ascii=False, sort_keys=True, default=str)
         ledger = self.measuring.run.ledger
         return ledger.evaluation_cache(hashlib.sha256(text.encode()).hexdigest())

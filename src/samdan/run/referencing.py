@@ -15,12 +15,13 @@ import torch
 
 from samdan.lm.model import best_device, empty_model, load_model
 from samdan.lm.passes import ALONE
+from samdan.lm.rounding import to_measure
 from samdan.lm.scoring import Scorer
 from samdan.lm.separate import require_separate
 from samdan.plan import Step
 from samdan.recipe import AnyStage
 from samdan.run.choices import choose_parent_shard
-from samdan.run.context import Run, resolve_precision, to_measure
+from samdan.run.context import Run, resolve_precision
 from samdan.run.steps import Result, training_data
 from samdan.train import parallel, sharding
 from samdan.train.reference import reference_log_probs, save_reference
@@ -66,7 +67,7 @@ def _parent(run: Run, stage: AnyStage) -> tuple[Scorer | None, str]:
     if model.device.type != "meta":
         require_separate(model, path)
     if not split:
-        # Where the stage casts at each use, so does its parent: its residual stream is fp32.
+        # Where the stage casts at each use, so does its parent: what is not cast stays fp32.
         model = to_measure(model, bf16 and stage.keeps_copies)
     scorer = Scorer(model, bf16, keep_copies=stage.keeps_copies)
     if split:

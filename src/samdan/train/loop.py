@@ -198,7 +198,8 @@ def _means(
     fits: bool,
 ) -> dict[str, float]:
     found = {f"loss/{t}": v for t, v in totals.items()} | dict(logged)
-    values = torch.stack(list(found.values())).tolist()  # the host waits once for all of them
+    # The host waits once for all; where memory ran out, nothing more is asked of the device.
+    values = torch.stack(list(found.values())).tolist() if fits else [0.0] * len(found)
     sums = parallel.add_over_ranks(
         dict(zip(found, values, strict=True)) | {"too_large": float(not fits)}
     )

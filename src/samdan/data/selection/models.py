@@ -18,6 +18,7 @@ from samdan.lm.batch import Encoded, collate
 from samdan.lm.chat import ChatFormat
 from samdan.lm.machine import bf16_is_fast
 from samdan.lm.model import best_device, load_chat, load_model, to_best_device
+from samdan.lm.rounding import to_measure
 from samdan.lm.scoring import Scorer, sum_by_sequence
 from samdan.lm.trust import require_data_only
 from samdan.packing import best_fit_decreasing, pieces_of
@@ -153,9 +154,9 @@ def _pooled(texts: Sequence[str], model: Any, tokenizer: Any, spec: SentenceMode
 
 def _load(path: str, revision: str | None, where: str) -> tuple[Scorer, ChatFormat]:
     try:
-        model = to_best_device(load_model(path, revision))
+        model = load_model(path, revision)
     except DataError as error:
         reason = str(error).removeprefix("base.path: ")
         raise DataError(f"{where}.path: {reason}") from None
-    scorer = Scorer(model, bf16=bf16_is_fast(best_device().type)).eval()
-    return scorer, load_chat(path, revision)
+    bf16 = bf16_is_fast(best_device().type)
+    return Scorer(to_measure(model, bf16), bf16).eval(), load_chat(path, revision)
