@@ -30,7 +30,7 @@ Measure = Callable[[int], dict[str, Any]]
 def questions(run: Run, name: str, measure: Measure) -> tuple[Sequence[Question], Any]:
     scorer = SimpleNamespace(model=tiny.model())
     model: Any = SimpleNamespace(
-        run=run, model_hash=name, subject=SimpleNamespace(scorer=scorer)
+        run=run, model_hash=name, precision="fp32", subject=SimpleNamespace(scorer=scorer)
     )
     return [
         Question(str(n), [n], lambda n=n: measure(n), model) for n in range(COUNT)
