@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
-import torch
-
 from pretended.device import Device, install
-
-
-def main() -> None:
-    from samdan import cli
-    from samdan.lm import copies
-
-    # A parameter on the device is of its tensors' class, which is no Parameter.
-    copies.is_plain = lambda value: value.dtype == torch.float32
-    cli.main()
-
 
 if __name__ == "__main__":
     install()
+    from samdan.cli import main
+
     code: object = 0
     with Device() as device:
         try:

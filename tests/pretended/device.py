@@ -322,6 +322,10 @@ def install() -> None:
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") by way of the host
     torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign]
     torch.__future__.set_swap_module_params_on_conversion(True)  # else only values would move
+    from samdan.lm import copies
+
+    # A parameter on the device is of its tensors' class, which is no Parameter.
+    copies.is_plain = lambda value: value.dtype == torch.float32
 
 
 class _Generator(torch.Generator):

@@ -16,7 +16,6 @@ import torch
 import tiny
 from pretended.device import GIB, Device, Memory, install
 from samdan.budget import Setting, Shape, memory
-from samdan.lm import copies
 from samdan.lm.batch import Encoded
 from samdan.lm.model import add_lora
 from samdan.lm.scoring import Scorer
@@ -60,16 +59,23 @@ def scorer_of(shape: Shape, stage: Stage) -> Scorer:
     return scorer
 
 
-def compared(shape: Shape, kind: str, way: str) -> tuple[float, float]:
-    """Bytes at the peak of the third step: planned, and taken."""
-    stage = getattr(tiny, kind)(learning_rate=1e-4, micro_batch_tokens=TOKENS, **WAYS[way])
-    micro_batches = 1 if way == "one micro-batch" else 2
-    made = records(kind, 3 * 2 * micro_batches, shape.vocab_size)
+def training(shape: Shape, kind: str, count: int, **fields: Any) -> tuple[Any, ...]:
+    """What `train_steps` is called with, but for the steps; and the stage and the records."""
+    stage = getattr(tiny, kind)(learning_rate=1e-4, **fields)
     scorer = scorer_of(shape, stage)
-    optimizer = make_optimizer(scorer.model, stage, False)
     objective: Objective = NextToken()
     if kind == "dpo":
-        objective = Preference(stage, torch.zeros(len(made), 2))
+        objective = Preference(stage, torch.zeros(count, 2))
+    optimizer = make_optimizer(scorer.model, stage, False)
+    return scorer, optimizer, objective, stage, records(kind, count, shape.vocab_size)
+
+
+def compared(shape: Shape, kind: str, way: str) -> tuple[float, float]:
+    """Bytes at the peak of the third step: planned, and taken."""
+    micro_batches = 1 if way == "one micro-batch" else 2
+    scorer, optimizer, objective, stage, made = training(
+        shape, kind, 3 * 2 * micro_batches, micro_batch_tokens=TOKENS, **WAYS[way]
+    )
     taken = Memory.present
     with tempfile.TemporaryDirectory() as folder:
         steps = tiny.steps(Path(folder) / "shard", made, 2 * micro_batches, TOKENS)
@@ -83,13 +89,9 @@ def compared(shape: Shape, kind: str, way: str) -> tuple[float, float]:
 
 def run_short(kind: str) -> dict[str, Any]:
     """Two steps, of which the second runs out of memory; what is allocated when it is given up."""
-    stage = getattr(tiny, kind)(learning_rate=1e-4, micro_batch_tokens=2 * TOKENS)
-    made = records(kind, 8, DEEP.vocab_size)
-    scorer = scorer_of(DEEP, stage)
-    optimizer = make_optimizer(scorer.model, stage, False)
-    objective: Objective = NextToken()
-    if kind == "dpo":
-        objective = Preference(stage, torch.zeros(len(made), 2))
+    scorer, optimizer, objective, stage, made = training(
+        DEEP, kind, 8, micro_batch_tokens=2 * TOKENS
+    )
     taken, left, halved = Memory.present, [], loop._halved
 
     def watched(*given: Any) -> Any:
@@ -116,7 +118,6 @@ CASES = (
 
 if __name__ == "__main__":
     install()
-    copies.is_plain = lambda value: value.dtype == torch.float32
     with Device():
         planned = {
             " ".join(case): compared({"deep": DEEP, "wide": WIDE}[case[0]], *case[1:])

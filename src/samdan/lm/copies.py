@@ -55,7 +55,7 @@ class Copies:
         inside = (module for layer in layers_of(self._model) for module in layer.modules())
         modules = list(dict.fromkeys(inside))  # a layer may hold others
         embeddings = self._embeddings() - set(modules)
-        places = [*_places(modules, embeddings), *self._head()] if self._keep else []
+        places = [*masters_of(modules, embeddings), *self._head()] if self._keep else []
         self._renew({master for _, _, master in places})
         hooks = [module.register_forward_hook(_in_bf16) for module in embeddings]
         self._inside = True
@@ -130,7 +130,7 @@ def _call(hand_on: Callable[[Tensor], None] | None, values: Tensor) -> None:
         hand_on(values)
 
 
-def _places(
+def masters_of(
     modules: Iterable[nn.Module], embeddings: Iterable[nn.Module]
 ) -> Iterator[Place]:
     """Modules and names of the layers' fp32 parameters; split and quantized ones are not."""
@@ -146,22 +146,27 @@ def is_plain(value: Tensor) -> bool:
 
 
 def _in_bf16(module: nn.Module, given: Any, result: Tensor) -> Tensor:
-    if result.requires_grad and len(given) == 1 and _is_lookup(module):
+    if result.requires_grad and len(given) == 1 and _learns_by_rows(module):
         weight, padding = module.weight, module.padding_idx
         return _Rows.apply(weight, given[0], padding, result.detach())  # type: ignore[no-any-return, no-untyped-call]
     return result.to(torch.bfloat16)
 
 
-def _is_lookup(module: nn.Module) -> bool:
+def _learns_by_rows(module: nn.Module) -> bool:
     """Whether rows of a CPU's matrix are all that the module gives, and their sums its gradient."""
     return (
-        type(module) is nn.Embedding
+        isinstance(module, nn.Embedding)
+        and is_lookup(module)
         and module.weight.is_cpu
         and is_plain(module.weight)
-        and module.max_norm is None
         and not module.scale_grad_by_freq
         and not module.sparse
     )
+
+
+def is_lookup(table: nn.Embedding) -> bool:
+    """Whether it gives its rows as they are: rounding before is then rounding after."""
+    return type(table) is nn.Embedding and table.max_norm is None
 
 
 class _Rows(torch.autograd.Function):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from samdan.lm.copies import Copies, is_plain
+from samdan.lm.copies import Copies, is_lookup, masters_of
 from samdan.lm.elementwise import restore
 from samdan.lm.layers import layers_of
 from samdan.lm.model import to_best_device
@@ -47,16 +47,10 @@ def _rounded(model: Any) -> set[nn.Parameter]:
     """The fp32 parameters that are rounded."""
     inside = [module for layer in layers_of(model) for module in layer.modules()]
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    kept = {p for table in tables if not _is_lookup(table) for p in table.parameters()}
     head = model.get_output_embeddings()
     modules = (*inside, *tables, *([] if head is None else [head]))
-    found = {value for module in modules for value in module._parameters.values()}
-    return {value for value in found - kept if value is not None and is_plain(value)}
-
-
-def _is_lookup(table: nn.Embedding) -> bool:
-    """Whether it gives its rows as they are: rounding before is then rounding after."""
-    return type(table) is nn.Embedding and table.max_norm is None
+    scaled = [table for table in tables if not is_lookup(table)]
+    return {parameter for _, _, parameter in masters_of(modules, scaled)}
 
 
 def is_rounded(model: nn.Module) -> bool:

@@ -18,7 +18,6 @@ from samdan.contexts import OnDocuments
 from samdan.evals.generate import greedy
 from samdan.evals.score import Scored, Subject, score_heldout, score_task
 from samdan.lm.files import write_json
-from samdan.lm.rounding import is_rounded
 from samdan.lm.shards import Shard
 from samdan.plan import MEASURED
 from samdan.recipe import AnyStage
@@ -99,18 +98,14 @@ def measured(measuring: Measuring, prepared: Sequence[str]) -> dict[str, Any] | 
     }
 
 
-def _has_room_for_all(measuring: Measuring) -> bool:
-    model = measuring.subject.scorer.model
-    return has_room_for_all(model, is_rounded(model))
-
-
 def _share(questions: Sequence[Question], measuring: Measuring) -> None:
     """Every process takes a question that nobody has taken, until there is none left."""
     run, said = measuring.run, ""
     if parallel.is_main():
         # Tasks come first, last in the order: answers are written in them, which takes longest.
         missing = [n for n, question in enumerate(questions) if not question.place.is_file()][::-1]
-        if len(missing) > 1 and not _has_room_for_all(measuring):
+        rounded = measuring.precision == "bf16"
+        if len(missing) > 1 and not has_room_for_all(measuring.subject.scorer.model, rounded):
             _tell(run, "one process measures alone: there is no room for a model in each of them")
             missing = []
         said = json.dumps(missing)
